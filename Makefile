@@ -1,0 +1,58 @@
+# Every recipe that CI or a person runs. `make` alone lists them.
+# A fresh machine needs Rust, gcc and g++, make, Python 3 with pip and venv; `setup` brings the rest,
+# pinned and hash-checked, into .tools, .venv and the user's cache.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+CARGO ?= cargo
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# One profile for demo and tests: built once.
+BUILD := $(CARGO) build --locked --workspace --bins
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build demo serve test test-rust soak lint release train eval-model test-training clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## Fetch ONNX Runtime, the text detector and (where missing) CMake
+	$(PYTHON) tools/setup.py
+
+setup-test: setup .venv/.done ## Setup plus the senders that the tests drive (pynetdicom)
+
+.venv/.done: tests/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.txt
+	touch $@
+
+build: setup ## Build every binary
+	$(BUILD)
+
+demo: build ## The whole path on loopback: STUDY=dir sends your films, SERVE=1 keeps it up
+	target/debug/cloister demo $(if $(STUDY),--study "$(STUDY)") $(if $(SERVE),--serve)
+
+test: setup-test ## All tests: Rust, then real senders; prints SKIPPED where a tool is missing
+	$(BUILD)
+	$(CARGO) test --locked --workspace
+
+soak: setup-test ## Twenty kill runs
+	$(BUILD)
+	CLOISTER_KILL_RUNS=20 $(CARGO) test --locked -p cloister-tests --test kill -- --nocapture
+
+lint: setup ## Format, clippy at -D warnings, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+release: setup ## Optimised binaries under target/release
+	$(CARGO) build --locked --workspace --bins --release
+
+train: ## Train the reference bundle (needs ../shared/data/cxr)
+	$(MAKE) -C training train
+
+test-training: ## Tests of the training package (installs PyTorch)
+	$(MAKE) -C training test
+
+clean: ## Remove what was built here (the cache stays)
+	rm -rf target .venv .tools demo-state
