@@ -1,1 +1,31 @@
-//! cloister-deid
+//! Removes identifiers from a DICOM object by PS3.15 Table E.1-1, and looks at the encoded result
+//! before it leaves. Stands after assembly (dicom-scp) or submission (server) and before
+//! redaction, which treats the pixels.
+
+pub mod chest;
+
+mod read;
+
+mod facts;
+
+mod collect;
+
+pub mod charset;
+
+pub mod table;
+
+mod clean;
+
+mod dummy;
+
+mod deidentify;
+
+mod identity;
+
+mod pseudonyms;
+
+pub mod gate;
+
+pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy};
+pub use identity::Identity;
+pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};

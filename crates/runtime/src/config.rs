@@ -69,6 +69,7 @@ pub fn load<R: DeserializeOwned>(path: &Path) -> Result<(R, PathBuf), ConfigErro
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "test files need not be durable")]
 mod tests {
     use super::{ConfigError, load};
 

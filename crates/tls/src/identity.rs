@@ -164,3 +164,50 @@ pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<SpiffeId, Identit
     }
     SpiffeId::parse(uri)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{IdentityError, Role, SpiffeId};
+
+    #[test]
+    fn refuses_what_is_not_exactly_domain_role_and_name() {
+        for text in [
+            "",
+            "spiffe://",
+            "spiffe:///ehr/x",
+            "spiffe://a/ehr",
+            "spiffe://a/ehr/",
+            "spiffe://a/ehr/x/",
+            "spiffe://a/ehr/x/y",
+            "spiffe://A/ehr/x",
+            "spiffe://a:1/ehr/x",
+            "spiffe://u@a/ehr/x",
+            "spiffe://a/ehr/x?y",
+            "spiffe://a/ehr/x#y",
+            "spiffe://a/ehr/..",
+            "spiffe://a/ehr/x%41",
+            "SPIFFE://a/ehr/x",
+            "http://a/ehr/x",
+        ] {
+            assert_eq!(SpiffeId::parse(text), Err(IdentityError::Syntax), "{text}");
+        }
+        assert_eq!(SpiffeId::parse("spiffe://a/Ehr/x"), Err(IdentityError::Role));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_parses_to_itself_or_is_refused(text in ".{0,80}") {
+            if let Ok(id) = SpiffeId::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn every_well_formed_identity_round_trips(domain in "[a-z0-9.-]{1,20}", role in 0..7usize, name in "[A-Za-z0-9_-]{1,20}") {
+            let id = SpiffeId::new(&domain, Role::ALL[role], &name).unwrap();
+            prop_assert_eq!(SpiffeId::parse(&id.to_string()), Ok(id));
+        }
+    }
+}

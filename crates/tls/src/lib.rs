@@ -14,5 +14,5 @@ mod profile;
 
 pub use error::{IdentityError, TlsError};
 pub use identity::{Role, SpiffeId, identity_of};
-pub use profile::{ServerIdentity, TlsFiles, client_config, server_config};
+pub use profile::{TlsFiles, client_config, server_config};
 pub use rustls_pki_types::CertificateDer;

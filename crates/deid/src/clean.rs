@@ -1,0 +1,233 @@
+//! Applies the table to every attribute at any depth, and a stricter rule of its own to what the
+//! table does not list. Collection comes before; encoding follows.
+
+use cloister_scrub::{KnownIdentifiers, Searcher, scrub};
+use dicom_core::{
+    DataDictionary, DataElement, Length, PrimitiveValue, Tag, VR,
+    dictionary::DataDictionaryEntry,
+    value::{DataSetSequence, Value},
+};
+use dicom_dictionary_std::{StandardDataDictionary, tags};
+use dicom_object::{InMemDicomObject, mem::InMemElement};
+
+use crate::{
+    IdKind, PseudonymError, Pseudonyms,
+    charset::{codes_of, dictionary_vr, values},
+    dummy::{REMOVED, dummy, empty},
+    table::{self, Effect},
+};
+
+/// What the cleaner needs to know about one object.
+pub(crate) struct Cleaner<'a> {
+    pub(crate) known: &'a KnownIdentifiers,
+    pub(crate) searcher: Searcher,
+    pub(crate) ids: &'a dyn Pseudonyms,
+    pub(crate) issuer: &'a str,
+}
+
+impl Cleaner<'_> {
+    /// Cleans one data set: the object (depth 0) or an item.
+    pub(crate) fn clean(
+        &self,
+        object: &InMemDicomObject,
+        outer: &[String],
+        depth: usize,
+    ) -> Result<InMemDicomObject, PseudonymError> {
+        let codes = codes_of(object, outer);
+        let mut cleaned = InMemDicomObject::new_empty();
+        for element in object.iter() {
+            let tag = element.header().tag;
+            // Command, file meta and directory groups do not belong in a data set; group lengths
+            // are retired and would be wrong; text is written as UTF-8 whatever it came in.
+            if tag.group() <= 0x0007 || tag.element() == 0 || tag == tags::SPECIFIC_CHARACTER_SET {
+                continue;
+            }
+            let kept = match table::find(tag) {
+                Some(row) => self.by_table(element, row.action.effect(), &codes, depth)?,
+                None => self.unlisted(element, &codes, depth)?,
+            };
+            if let Some(kept) = kept {
+                cleaned.put(kept);
+            }
+        }
+        Ok(cleaned)
+    }
+
+    fn by_table(
+        &self,
+        element: &InMemElement,
+        effect: Effect,
+        codes: &[String],
+        depth: usize,
+    ) -> Result<Option<InMemElement>, PseudonymError> {
+        let tag = element.header().tag;
+        let vr = dictionary_vr(tag).unwrap_or(element.vr());
+        // The two identifiers that a reader of the cleaned object joins by.
+        let joined_by = match tag {
+            tags::PATIENT_ID => Some(IdKind::PatientId),
+            tags::ACCESSION_NUMBER => Some(IdKind::Accession),
+            _ => None,
+        };
+        if let Some(kind) = joined_by {
+            return self.pseudonym(element, kind, codes).map(Some);
+        }
+        Ok(match effect {
+            Effect::Remove => None,
+            Effect::Empty => Some(empty(tag, vr)),
+            Effect::Dummy => Some(dummy(tag, vr)),
+            Effect::MapUid if vr == VR::UI => Some(self.map_uids(element)?),
+            Effect::MapUid => self.items(element, codes, depth)?.or_else(|| Some(empty(tag, vr))),
+            Effect::Clean => self.unlisted(element, codes, depth)?,
+        })
+    }
+
+    fn pseudonym(
+        &self,
+        element: &InMemElement,
+        kind: IdKind,
+        codes: &[String],
+    ) -> Result<InMemElement, PseudonymError> {
+        let tag = element.header().tag;
+        let vr = dictionary_vr(tag).unwrap_or(VR::LO);
+        let original = values(element, codes).join("\\");
+        if original.is_empty() {
+            return Ok(empty(tag, vr));
+        }
+        let limit = if vr == VR::SH { 16 } else { 64 };
+        let pseudonym = self.ids.pseudonym(kind, self.issuer, &original)?;
+        let fits = !pseudonym.is_empty()
+            && pseudonym.len() <= limit
+            && pseudonym.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        if !fits {
+            return Err(PseudonymError::Invalid);
+        }
+        Ok(DataElement::new(tag, vr, pseudonym.as_str()))
+    }
+
+    fn map_uids(&self, element: &InMemElement) -> Result<InMemElement, PseudonymError> {
+        let tag = element.header().tag;
+        let mut mapped = Vec::new();
+        for value in values(element, &[]) {
+            mapped.push(if value.is_empty() { value } else { self.map_uid(tag, &value)? });
+        }
+        let value = PrimitiveValue::Strs(mapped.into());
+        Ok(DataElement::new(tag, VR::UI, value))
+    }
+
+    fn map_uid(&self, tag: Tag, uid: &str) -> Result<String, PseudonymError> {
+        let instance = matches!(
+            tag,
+            tags::SOP_INSTANCE_UID | tags::SERIES_INSTANCE_UID | tags::STUDY_INSTANCE_UID
+        );
+        // Well-known frames of reference and palettes are the standard's own (PS3.6 A.2, A.4).
+        if !instance && (uid.starts_with("1.2.840.10008.1.4.") || uid.starts_with("1.2.840.10008.1.5.")) {
+            return Ok(uid.to_owned());
+        }
+        map_uid(self.ids, uid)
+    }
+
+    fn items(
+        &self,
+        element: &InMemElement,
+        codes: &[String],
+        depth: usize,
+    ) -> Result<Option<InMemElement>, PseudonymError> {
+        let Some(items) = element.items() else { return Ok(None) };
+        let cleaned: Result<Vec<_>, _> =
+            items.iter().map(|item| self.clean(item, codes, depth + 1)).collect();
+        let sequence = DataSetSequence::new(cleaned?, Length::UNDEFINED);
+        Ok(Some(DataElement::new(element.header().tag, VR::SQ, sequence)))
+    }
+
+    /// Attributes that the table does not list are kept if their meaning is known and their value
+    /// cannot hide anything: no unknown tags, no opaque bytes but pixels and look-up tables, no
+    /// names, dates or addresses, no free text that was not scrubbed.
+    fn unlisted(
+        &self,
+        element: &InMemElement,
+        codes: &[String],
+        depth: usize,
+    ) -> Result<Option<InMemElement>, PseudonymError> {
+        let tag = element.header().tag;
+        // Overlay planes lose their data by the table; what describes them goes with it.
+        let overlay = tag.group() & 0xff00 == 0x6000;
+        let Some(entry) = StandardDataDictionary.by_tag(tag).filter(|_| !overlay) else {
+            return Ok(None);
+        };
+        let Some(vr) = dictionary_vr(tag) else { return Ok(None) };
+        match element.value() {
+            Value::Sequence(_) => return self.items(element, codes, depth),
+            Value::PixelSequence(_) => {
+                return Ok((depth == 0 && tag == tags::PIXEL_DATA).then(|| element.clone()));
+            }
+            Value::Primitive(_) => {}
+        }
+        let written = element.vr();
+        Ok(match written {
+            VR::SQ => Some(empty(tag, VR::SQ)),
+            VR::PN => Some(empty(tag, VR::PN)),
+            VR::DA | VR::TM | VR::DT | VR::AE | VR::UR | VR::UN => None,
+            VR::UI => {
+                let class = ["Class", "TransferSyntax", "CodingScheme", "ContextUID", "Mapping"];
+                let kept = class.iter().any(|word| entry.alias().contains(word))
+                    || values(element, &[]).iter().all(|uid| uid.starts_with("1.2.840.10008."));
+                if kept { self.text(element, vr, codes) } else { Some(self.map_uids(element)?) }
+            }
+            VR::OB | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => {
+                let pixels = matches!(tag.group(), 0x7fe0) && depth == 0;
+                (pixels || is_lut(tag)).then(|| element.clone())
+            }
+            VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD | VR::AT => {
+                Some(element.clone())
+            }
+            _ => self.text(element, vr, codes),
+        })
+    }
+
+    /// Text that stays: scrubbed if free, dropped or replaced if coded and a hit.
+    fn text(&self, element: &InMemElement, vr: VR, codes: &[String]) -> Option<InMemElement> {
+        let tag = element.header().tag;
+        let written = element.vr();
+        let numeric = matches!(written, VR::DS | VR::IS | VR::AS | VR::UI);
+        let free = matches!(written, VR::LO | VR::SH | VR::ST | VR::LT | VR::UT | VR::UC);
+        let limit = match written {
+            VR::SH | VR::CS => 16,
+            VR::LO => 64,
+            VR::ST => 1024,
+            VR::LT => 10_240,
+            _ => usize::MAX,
+        };
+        let mut kept = Vec::new();
+        for value in values(element, codes) {
+            let mut value = if free { scrub(&value, self.known).text } else { value };
+            // The gate's own question, so that what stays here passes there.
+            if !self.searcher.find(&value).is_empty()
+                || self.searcher.find_in_bytes(value.as_bytes())
+            {
+                if numeric {
+                    return None;
+                }
+                value = REMOVED.to_owned();
+            }
+            if value.chars().count() > limit && free {
+                value = value.chars().take(limit).collect();
+            }
+            kept.push(value);
+        }
+        // A text in an attribute that is no text: whoever wrote it meant something else.
+        let fits = vr == written || !matches!(vr, VR::SQ | VR::PN | VR::DA | VR::DT | VR::TM);
+        fits.then(|| DataElement::new(tag, written, PrimitiveValue::Strs(kept.into())))
+    }
+}
+
+/// The pseudonym of a UID, checked to be one.
+pub(crate) fn map_uid(ids: &dyn Pseudonyms, uid: &str) -> Result<String, PseudonymError> {
+    let mapped = ids.pseudonym(IdKind::Uid, "", uid)?;
+    cloister_phi::Uid::parse(&mapped).map_err(|_| PseudonymError::Invalid)?;
+    Ok(mapped)
+}
+
+/// Modality, VOI and palette look-up tables: needed to show the pixels.
+fn is_lut(tag: Tag) -> bool {
+    tag == tags::LUT_DATA || tag.group() == 0x0028 && matches!(tag.element(), 0x1101..=0x1104 | 0x1201..=0x1224)
+}

@@ -1,0 +1,106 @@
+//! Collects the identifiers of an object before they are removed. Reading comes before; the
+//! cleaner, the gate and the query scrubber use what is collected here.
+
+use cloister_scrub::{Kind, KnownIdentifiers};
+use dicom_core::{DataDictionary, Tag, VR, dictionary::DataDictionaryEntry};
+use dicom_dictionary_std::{StandardDataDictionary, tags};
+use dicom_object::{FileDicomObject, InMemDicomObject, mem::InMemElement};
+
+use crate::{
+    Identity,
+    charset::{codes_of, dictionary_vr, values},
+    table::{self, Effect},
+};
+
+/// All identifiers at any depth, also in private attributes.
+pub(crate) fn collect(object: &FileDicomObject<InMemDicomObject>) -> KnownIdentifiers {
+    let mut known = KnownIdentifiers::new();
+    known.add(Kind::Uid, object.meta().media_storage_sop_instance_uid());
+    collect_item(object, &[], &mut known);
+    known
+}
+
+fn collect_item(object: &InMemDicomObject, outer: &[String], known: &mut KnownIdentifiers) {
+    let codes = codes_of(object, outer);
+    for element in object.iter() {
+        if let Some(items) = element.items() {
+            for item in items {
+                collect_item(item, &codes, known);
+            }
+            continue;
+        }
+        if element.fragments().is_some() {
+            continue;
+        }
+        let Some(kind) = kind_of(element) else { continue };
+        for value in values(element, &codes) {
+            known.add(kind, &value);
+        }
+        // As the parser saw it: bytes of an ISO 2022 set that were copied elsewhere look the same.
+        if kind == Kind::Name && codes.len() > 1
+            && let Ok(raw) = element.to_str()
+            && raw.contains('\u{1b}')
+        {
+            known.add(kind, &raw);
+        }
+    }
+}
+
+/// What kind of identifier an attribute holds.
+fn kind_of(element: &InMemElement) -> Option<Kind> {
+    let tag = element.header().tag;
+    let row = table::find(tag)?;
+    let vr = dictionary_vr(tag).unwrap_or(element.vr());
+    let entry = StandardDataDictionary.by_tag(tag);
+    let alias = entry.map(DataDictionaryEntry::alias).unwrap_or_default();
+    match vr {
+        VR::PN => Some(Kind::Name),
+        VR::DA | VR::DT => Some(Kind::Date),
+        VR::UI => (row.action.effect() == Effect::MapUid).then_some(Kind::Uid),
+        VR::LO | VR::SH | VR::ST | VR::LT | VR::UT | VR::UC => match alias {
+            "InstitutionName" | "InstitutionalDepartmentName" | "IssuerOfPatientID"
+            | "ResponsibleOrganization" | "RequestingService" | "PerformedLocation" => {
+                Some(Kind::Institution)
+            }
+            "CurrentPatientLocation" | "PatientInstitutionResidence" | "RegionOfResidence" => {
+                Some(Kind::Address)
+            }
+            "PatientComments" | "AdditionalPatientHistory" => None,
+            _ if alias.contains("Address") => Some(Kind::Address),
+            _ if alias.contains("Telephone") || alias.contains("Telecom") => Some(Kind::Phone),
+            _ if matches!(vr, VR::LO | VR::SH) && names_a_number(alias) => Some(Kind::Id),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn names_a_number(alias: &str) -> bool {
+    let ends = ["ID", "IDs", "Number", "Identifier", "Locator"];
+    ends.iter().any(|end| alias.ends_with(end)) || alias.contains("OrderNumber")
+        || alias == "MilitaryRank" || alias == "InsurancePlanIdentification"
+}
+
+/// Who the patient is, for the capsule.
+pub(crate) fn identity(object: &InMemDicomObject, issuer_fallback: &str) -> Identity {
+    let codes = codes_of(object, &[]);
+    let text = |tag: Tag| {
+        object.get(tag).map(|element| values(element, &codes).join("\\")).unwrap_or_default()
+    };
+    let issuer = text(tags::ISSUER_OF_PATIENT_ID);
+    Identity {
+        patient_name: text(tags::PATIENT_NAME),
+        patient_id: text(tags::PATIENT_ID),
+        issuer: if issuer.is_empty() { issuer_fallback.to_owned() } else { issuer },
+        birth_date: text(tags::PATIENT_BIRTH_DATE),
+        sex: text(tags::PATIENT_SEX),
+        accession: text(tags::ACCESSION_NUMBER),
+        study_uid: text(tags::STUDY_INSTANCE_UID),
+        series_uid: text(tags::SERIES_INSTANCE_UID),
+        sop_uid: text(tags::SOP_INSTANCE_UID),
+        sop_class: text(tags::SOP_CLASS_UID),
+        study_date: text(tags::STUDY_DATE),
+        study_time: text(tags::STUDY_TIME),
+        referring: text(tags::REFERRING_PHYSICIAN_NAME),
+    }
+}

@@ -1,0 +1,296 @@
+//! Takes the identifiers out of one object: reads, collects, cleans, and states what was done.
+//! Assembly or submission stands before it; redaction of the pixels follows.
+
+use std::fmt;
+
+use cloister_phi::{AgeBand, Phi, Pseudonym, Sex, Uid, View};
+use cloister_scrub::KnownIdentifiers;
+use dicom_core::{DataElement, Length, VR, value::DataSetSequence};
+use dicom_dictionary_std::tags;
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use crate::{
+    IdKind, Identity, PseudonymError, Pseudonyms,
+    clean::{Cleaner, map_uid},
+    collect,
+    facts::Facts,
+    read::{self, ReadFault},
+};
+
+/// UID of this implementation, made once from a random UUID.
+const IMPLEMENTATION_CLASS_UID: &str = "2.25.302571862837210967254873516709285137364";
+const IMPLEMENTATION_VERSION_NAME: &str = "CLOISTER_0_1";
+
+/// Which profile and options are applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy(());
+
+impl Policy {
+    /// The Basic Application Level Confidentiality Profile without options.
+    pub const fn basic() -> Self {
+        Self(())
+    }
+}
+
+/// Removes identifiers by a policy.
+#[derive(Debug, Clone, Default)]
+pub struct Deidentifier {
+    policy: Policy,
+}
+
+/// Why an object could not be de-identified. No variant holds anything from the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeidError {
+    /// No SOP Instance UID, neither in the file meta information nor in the data set.
+    #[error("the object has no SOP Instance UID")]
+    NoInstanceUid,
+    /// A pseudonym was not to be had.
+    #[error("no pseudonym: {0}")]
+    Pseudonym(#[from] PseudonymError),
+    /// Sequences are nested beyond any use.
+    #[error("the object's sequences are nested too deeply")]
+    TooDeep,
+    /// The inflated data set is beyond the limit.
+    #[error("the object is too large")]
+    TooLarge,
+    /// The transfer syntax is not known.
+    #[error("the transfer syntax is not supported")]
+    TransferSyntax,
+    /// The bytes are no well-formed Part 10 file.
+    #[error("the object cannot be read")]
+    Unreadable,
+    /// The cleaned object could not be encoded.
+    #[error("the cleaned object cannot be encoded")]
+    Unwritable,
+}
+
+impl From<ReadFault> for DeidError {
+    fn from(fault: ReadFault) -> Self {
+        match fault {
+            ReadFault::Malformed => Self::Unreadable,
+            ReadFault::TransferSyntax => Self::TransferSyntax,
+            ReadFault::TooDeep => Self::TooDeep,
+            ReadFault::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+/// An object without identifiers in its attributes. Only [`Deidentifier`] makes one; its pixels
+/// are untouched and may still carry burned-in text.
+#[derive(Clone)]
+pub struct Deidentified {
+    object: FileDicomObject<InMemDicomObject>,
+    facts: Facts,
+    identity: Phi<Identity>,
+    sop_instance_uid: Uid,
+    study_instance_uid: Uid,
+    study_pseudonym: Pseudonym,
+}
+
+impl Deidentifier {
+    /// A de-identifier for one policy.
+    pub const fn new(policy: Policy) -> Self {
+        Self { policy }
+    }
+
+    /// The policy in force.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Reads an encoded Part 10 file and removes its identifiers. `issuer_fallback` is the issuer
+    /// of patient IDs where (0010,0021) is empty.
+    ///
+    /// # Errors
+    /// [`DeidError`]; nothing of the object may be forwarded then.
+    pub fn deidentify(
+        &self,
+        encoded: &[u8],
+        issuer_fallback: &str,
+        ids: &dyn Pseudonyms,
+    ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        self.deidentify_read(&read::read(encoded)?, issuer_fallback, ids)
+    }
+
+    /// The same for an object that was read already.
+    ///
+    /// # Errors
+    /// [`DeidError`]; nothing of the object may be forwarded then.
+    pub fn deidentify_object(
+        &self,
+        object: &FileDicomObject<InMemDicomObject>,
+        issuer_fallback: &str,
+        ids: &dyn Pseudonyms,
+    ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        if !read::within_depth(object) {
+            return Err(DeidError::TooDeep);
+        }
+        self.deidentify_read(object, issuer_fallback, ids)
+    }
+
+    fn deidentify_read(
+        &self,
+        object: &FileDicomObject<InMemDicomObject>,
+        issuer_fallback: &str,
+        ids: &dyn Pseudonyms,
+    ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        let facts = Facts::of(object);
+        let mut identity = collect::identity(object, issuer_fallback);
+        let known = collect::collect(object);
+
+        let meta_instance = trim(object.meta().media_storage_sop_instance_uid());
+        if identity.sop_uid.is_empty() {
+            identity.sop_uid = meta_instance;
+        }
+        if identity.sop_uid.is_empty() {
+            return Err(DeidError::NoInstanceUid);
+        }
+        if identity.sop_class.is_empty() {
+            identity.sop_class = trim(object.meta().media_storage_sop_class_uid());
+        }
+        let sop_instance_uid = map_uid(ids, &identity.sop_uid)?;
+        // An instance without a study is a study of its own.
+        let study_key = if identity.study_uid.is_empty() {
+            format!("study of {}", identity.sop_uid)
+        } else {
+            identity.study_uid.clone()
+        };
+        let study_instance_uid = map_uid(ids, &study_key)?;
+        let study_pseudonym = ids.pseudonym(IdKind::StudyKey, "", &study_key)?;
+
+        let cleaner =
+            Cleaner { known: &known, searcher: known.searcher(), ids, issuer: &identity.issuer };
+        let mut cleaned = cleaner.clean(object, &[], 0)?;
+        cleaned.put(DataElement::new(tags::SOP_INSTANCE_UID, VR::UI, sop_instance_uid.as_str()));
+        state_what_was_done(&mut cleaned);
+
+        let meta = FileMetaTableBuilder::new()
+            .transfer_syntax(object.meta().transfer_syntax())
+            .media_storage_sop_class_uid(class_uid(&identity.sop_class))
+            .media_storage_sop_instance_uid(sop_instance_uid.as_str())
+            .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
+            .implementation_version_name(IMPLEMENTATION_VERSION_NAME)
+            .build()
+            .map_err(|_| DeidError::Unwritable)?;
+        let deidentified = Deidentified {
+            object: cleaned.with_exact_meta(meta),
+            facts,
+            identity: Phi::new(identity),
+            sop_instance_uid: uid(&sop_instance_uid)?,
+            study_instance_uid: uid(&study_instance_uid)?,
+            study_pseudonym: Pseudonym::parse(&study_pseudonym)
+                .map_err(|_| PseudonymError::Invalid)?,
+        };
+        Ok((deidentified, known))
+    }
+}
+
+impl Deidentified {
+    /// The object without identifiers.
+    pub const fn object(&self) -> &FileDicomObject<InMemDicomObject> {
+        &self.object
+    }
+
+    /// The object as a Part 10 file in the transfer syntax it came in.
+    ///
+    /// # Errors
+    /// [`DeidError::Unwritable`] or [`DeidError::TransferSyntax`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, DeidError> {
+        let syntax = TransferSyntaxRegistry
+            .get(self.object.meta().transfer_syntax())
+            .ok_or(DeidError::TransferSyntax)?;
+        let mut bytes = vec![0_u8; 128];
+        bytes.extend_from_slice(b"DICM");
+        self.object.write_meta(&mut bytes).map_err(|_| DeidError::Unwritable)?;
+        self.object
+            .write_dataset_with_ts(&mut bytes, syntax)
+            .map_err(|_| DeidError::Unwritable)?;
+        Ok(bytes)
+    }
+
+    /// Coarse age, taken before removal.
+    pub const fn age_band(&self) -> AgeBand {
+        self.facts.age_band
+    }
+
+    /// Sex, taken before removal.
+    pub const fn sex(&self) -> Sex {
+        self.facts.sex
+    }
+
+    /// View of the film, taken before removal.
+    pub const fn view(&self) -> View {
+        self.facts.view
+    }
+
+    /// Who the patient is, for the capsule.
+    pub const fn identity(&self) -> &Phi<Identity> {
+        &self.identity
+    }
+
+    /// The pseudonymous SOP Instance UID.
+    pub const fn sop_instance_uid(&self) -> &Uid {
+        &self.sop_instance_uid
+    }
+
+    /// The pseudonymous Study Instance UID.
+    pub const fn study_instance_uid(&self) -> &Uid {
+        &self.study_instance_uid
+    }
+
+    /// The study's pseudonym, the same for every object of the study.
+    pub const fn study_pseudonym(&self) -> &Pseudonym {
+        &self.study_pseudonym
+    }
+}
+
+impl fmt::Debug for Deidentified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deidentified")
+            .field("study", &self.study_pseudonym)
+            .finish_non_exhaustive()
+    }
+}
+
+/// PS3.15 E.1.1 items 6 and 7, and E.3.6 on dates: all are gone. Burned In Annotation is left to
+/// redaction, which looks at the pixels.
+fn state_what_was_done(object: &mut InMemDicomObject) {
+    let code = InMemDicomObject::from_element_iter([
+        DataElement::new(tags::CODE_VALUE, VR::SH, "113100"),
+        DataElement::new(tags::CODING_SCHEME_DESIGNATOR, VR::SH, "DCM"),
+        DataElement::new(tags::CODE_MEANING, VR::LO, "Basic Application Confidentiality Profile"),
+    ]);
+    object.put(DataElement::new(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"));
+    object.put(DataElement::new(tags::PATIENT_IDENTITY_REMOVED, VR::CS, "YES"));
+    object.put(DataElement::new(
+        tags::DEIDENTIFICATION_METHOD,
+        VR::LO,
+        "Cloister: PS3.15 Basic Profile",
+    ));
+    object.put(DataElement::new(
+        tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE,
+        VR::SQ,
+        DataSetSequence::new(vec![code], Length::UNDEFINED),
+    ));
+    object.put(DataElement::new(
+        tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED,
+        VR::CS,
+        "REMOVED",
+    ));
+}
+
+fn uid(text: &str) -> Result<Uid, DeidError> {
+    Uid::parse(text).map_err(|_| DeidError::Pseudonym(PseudonymError::Invalid))
+}
+
+/// A SOP class is no identifier, but only if it is a UID at all.
+fn class_uid(text: &str) -> &str {
+    if Uid::parse(text).is_ok() { text } else { "" }
+}
+
+fn trim(text: &str) -> String {
+    text.trim_matches(['\0', ' ']).to_owned()
+}

@@ -1,0 +1,100 @@
+//! Which bundles may run: those whose hash was compiled in, and those signed by a key that the
+//! configuration names.
+
+use std::collections::BTreeSet;
+
+use ed25519_dalek::pkcs8::DecodePublicKey;
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde::Deserialize;
+
+/// Hashes of the bundles this project made, compiled in.
+const COMPILED: &str = include_str!("../../../models/TRUSTED.toml");
+/// Domain of a bundle signature: the tag, then the SHA-256 of `bundle.toml`.
+const SIGNATURE_DOMAIN: &[u8] = b"cloister-bundle-v1";
+
+/// A trust list that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// Not TOML, or a key that does not exist.
+    #[error("trust list: {0}")]
+    Parse(#[from] Box<toml::de::Error>),
+    /// Not 64 hexadecimal digits.
+    #[error("trust list: a SHA-256 is not 64 hexadecimal digits")]
+    Hash,
+    /// Not an Ed25519 public key in PEM.
+    #[error("trust list: not an Ed25519 public key in PEM")]
+    Key,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    bundle: Vec<RawBundle>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBundle {
+    #[expect(dead_code, reason = "names the entry for the reader of the file")]
+    name: String,
+    sha256: String,
+}
+
+/// Bundles that may run.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedHashes {
+    hashes: BTreeSet<[u8; 32]>,
+    keys: Vec<VerifyingKey>,
+}
+
+impl TrustedHashes {
+    /// The hashes that were compiled in.
+    ///
+    /// # Errors
+    /// [`TrustError`] when `models/TRUSTED.toml` was not well-formed at build time.
+    pub fn compiled_in() -> Result<Self, TrustError> {
+        let raw: Raw = toml::from_str(COMPILED).map_err(Box::new)?;
+        let mut trusted = Self::default();
+        for bundle in raw.bundle {
+            trusted = trusted.with_hash(&bundle.sha256)?;
+        }
+        Ok(trusted)
+    }
+
+    /// Also trusts the bundle whose `bundle.toml` has this SHA-256, in hex.
+    ///
+    /// # Errors
+    /// [`TrustError::Hash`].
+    pub fn with_hash(mut self, sha256: &str) -> Result<Self, TrustError> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(sha256, &mut hash).map_err(|_| TrustError::Hash)?;
+        self.hashes.insert(hash);
+        Ok(self)
+    }
+
+    /// Also trusts bundles signed by this Ed25519 key (SubjectPublicKeyInfo PEM).
+    ///
+    /// # Errors
+    /// [`TrustError::Key`].
+    pub fn with_key_pem(mut self, pem: &str) -> Result<Self, TrustError> {
+        self.keys.push(VerifyingKey::from_public_key_pem(pem).map_err(|_| TrustError::Key)?);
+        Ok(self)
+    }
+
+    /// Whether the bundle with this hash may run, given the signature beside it, if any.
+    pub(crate) fn allows(&self, sha256: &[u8; 32], signature: Option<&[u8; 64]>) -> bool {
+        if self.hashes.contains(sha256) {
+            return true;
+        }
+        let Some(signature) = signature.map(Signature::from_bytes) else { return false };
+        let message = signature_message(sha256);
+        self.keys.iter().any(|key| key.verify_strict(&message, &signature).is_ok())
+    }
+}
+
+/// What a bundle signature signs. The 64 signature bytes lie beside `bundle.toml` as `bundle.sig`.
+pub fn signature_message(sha256: &[u8; 32]) -> Vec<u8> {
+    [SIGNATURE_DOMAIN, sha256].concat()
+}

@@ -1,0 +1,236 @@
+//! Turns each known identifier into the forms in which it may be written. Comes before the search.
+
+use crate::{Kind, common::is_common, fold};
+
+/// How a needle must stand in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// Anywhere.
+    Free,
+    /// Not within a longer run of digits.
+    Digits,
+    /// Not within a longer word or number.
+    Word,
+}
+
+/// What to look for on account of one identifier.
+#[derive(Debug, Default)]
+pub(crate) struct Needles {
+    /// Whole words in the folded text, joined by single spaces.
+    pub(crate) words: Vec<(String, Kind)>,
+    /// Runs in the folded text without separators.
+    pub(crate) compact: Vec<(String, Kind, Edge)>,
+    /// Literals in raw bytes, any case.
+    pub(crate) literals: Vec<(String, Edge)>,
+}
+
+impl Needles {
+    pub(crate) fn add(&mut self, kind: Kind, value: &str) {
+        match kind {
+            Kind::Name => self.name(value),
+            Kind::Date => self.date(value),
+            Kind::Uid => self.uid(value),
+            Kind::Address | Kind::Institution => self.phrase(kind, value),
+            _ => self.id(kind, value),
+        }
+    }
+
+    fn name(&mut self, value: &str) {
+        // PS3.5 section 6.2.1.2: three groups by `=`, five components by `^`; the fourth and fifth
+        // (prefix and suffix: Dr, MD, Jr) identify nobody.
+        for group in value.split('=') {
+            let parts: Vec<&str> = if group.contains('^') {
+                group.split('^').take(3).map(str::trim).filter(|part| !part.is_empty()).collect()
+            } else if group.contains(',') {
+                group.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
+            } else {
+                group.split_whitespace().collect()
+            };
+            self.name_parts(&parts);
+        }
+    }
+
+    fn name_parts(&mut self, parts: &[&str]) {
+        let mut tokens: Vec<String> = Vec::new();
+        for part in parts {
+            let words = fold::words(part);
+            let joined = words.concat();
+            // "O'Brien", "van der Berg": the part as a phrase, and written in one.
+            if words.len() > 1 && joined.chars().count() >= 4 {
+                self.words.push((words.join(" "), Kind::Name));
+                self.word_alone(&joined);
+                self.literals.push(((*part).to_owned(), Edge::Word));
+            }
+            // "Jane Mary" as one component: each long word counts alone.
+            for (word, written) in words.iter().zip(part.split(|c: char| !c.is_alphanumeric() && c != '\u{301}').filter(|w| !w.is_empty())) {
+                self.word_alone(word);
+                if significant_name(word) {
+                    self.literals.push((written.to_owned(), name_edge(written)));
+                }
+                if !tokens.contains(word) {
+                    tokens.push(word.clone());
+                }
+            }
+            if words.is_empty() && !part.is_ascii() {
+                self.literals.push(((*part).to_owned(), Edge::Free));
+            }
+        }
+        // Any two components side by side, in either order, count even when each is short or
+        // common: "Li Wei", "Young, Ray".
+        for (i, a) in tokens.iter().enumerate() {
+            for (j, b) in tokens.iter().enumerate() {
+                if i == j || a.chars().count() < 2 || b.chars().count() < 2 {
+                    continue;
+                }
+                self.words.push((format!("{a} {b}"), Kind::Name));
+                let both = a.chars().count() + b.chars().count();
+                if both >= 6 {
+                    self.words.push((format!("{a}{b}"), Kind::Name));
+                    self.literals.push((format!("{a}{b}"), Edge::Word));
+                }
+                for separator in ["^", " ", ", ", ",", "_", "-", "."] {
+                    self.literals.push((format!("{a}{separator}{b}"), Edge::Word));
+                }
+            }
+        }
+    }
+
+    fn word_alone(&mut self, word: &str) {
+        if !significant_name(word) {
+            return;
+        }
+        if has_boundaries(word) {
+            self.words.push((word.to_owned(), Kind::Name));
+        } else {
+            self.compact.push((word.to_owned(), Kind::Name, Edge::Free));
+        }
+    }
+
+    fn phrase(&mut self, kind: Kind, value: &str) {
+        for line in value.split(['^', '\\', '\n', '\r', '=']) {
+            let words = fold::words(line);
+            let letters: usize = words.iter().map(|word| word.chars().count()).sum();
+            let telling = words.iter().any(|word| !is_common(word) && word.chars().count() >= 3);
+            if letters < 6 || !telling {
+                continue;
+            }
+            self.words.push((words.join(" "), kind));
+            self.literals.push((line.trim().to_owned(), Edge::Word));
+        }
+    }
+
+    fn id(&mut self, kind: Kind, value: &str) {
+        let compact = fold::words(value).concat();
+        if significant_id(&compact) {
+            self.compact.push((compact.clone(), kind, Edge::Word));
+            let edge = if compact.chars().count() >= 8 { Edge::Free } else { Edge::Word };
+            self.literals.push((value.to_owned(), edge));
+            if compact != value {
+                self.literals.push((compact.clone(), edge));
+            }
+            let short = compact.trim_start_matches('0');
+            if short.len() != compact.len() && significant_id(short) {
+                self.compact.push((short.to_owned(), kind, Edge::Word));
+                self.literals.push((short.to_owned(), Edge::Word));
+            }
+        }
+    }
+
+    fn uid(&mut self, value: &str) {
+        if value.len() < 8 || !value.contains('.') {
+            return;
+        }
+        self.words.push((fold::words(value).join(" "), Kind::Uid));
+        self.literals.push((value.to_owned(), Edge::Digits));
+    }
+
+    fn date(&mut self, value: &str) {
+        let digits: String = value.chars().filter(char::is_ascii_digit).take(8).collect();
+        if digits.len() < 8 || COMMON_DATES.contains(&digits.as_str()) {
+            return;
+        }
+        let (Some(year), Some(month), Some(day)) =
+            (digits.get(..4), digits.get(4..6), digits.get(6..8))
+        else {
+            return;
+        };
+        let Some(names) = month.parse::<usize>().ok().and_then(|m| MONTHS.get(m.wrapping_sub(1)))
+        else {
+            return;
+        };
+        let (short_month, short_day) = (month.trim_start_matches('0'), day.trim_start_matches('0'));
+        let short_year = year.get(2..).unwrap_or_default();
+        let mut orders: Vec<[&str; 3]> = Vec::new();
+        for (m, d) in [(month, day), (short_month, short_day), (month, short_day), (short_month, day)] {
+            orders.extend([[year, m, d], [d, m, year], [m, d, year]]);
+        }
+        orders.extend([[day, month, short_year], [month, day, short_year]]);
+        for name in [names.0, names.1] {
+            for d in [day, short_day] {
+                orders.extend([[d, name, year], [name, d, year], [year, name, d]]);
+            }
+        }
+        for order in orders {
+            self.words.push((order.join(" "), Kind::Date));
+            for separator in ["-", "/", ".", " "] {
+                self.literals.push((order.join(separator), Edge::Digits));
+            }
+            if order.iter().all(|part| part.len() != 1) && order.concat().len() >= 8 {
+                self.words.push((order.concat(), Kind::Date));
+                self.literals.push((order.concat(), Edge::Free));
+            }
+        }
+        self.literals.push((format!("{} {short_day}, {year}", names.0), Edge::Word));
+        self.literals.push((format!("{} {short_day}, {year}", names.1), Edge::Word));
+    }
+}
+
+/// Placeholder dates that devices and de-identifiers (this one too) write.
+const COMMON_DATES: [&str; 9] = [
+    "19000101", "19700101", "19800101", "20000101", "11111111", "00010101", "99991231", "19010101",
+    "00000000",
+];
+
+const MONTHS: [(&str, &str); 12] = [
+    ("january", "jan"),
+    ("february", "feb"),
+    ("march", "mar"),
+    ("april", "apr"),
+    ("may", "may"),
+    ("june", "jun"),
+    ("july", "jul"),
+    ("august", "aug"),
+    ("september", "sep"),
+    ("october", "oct"),
+    ("november", "nov"),
+    ("december", "dec"),
+];
+
+/// Whether words of this script are set apart by separators.
+fn has_boundaries(word: &str) -> bool {
+    // Han, kana, hangul (jamo after folding) and Thai are written without spaces.
+    !word.chars().any(|c| matches!(u32::from(c), 0x0E00..=0x0E7F | 0x1100..=0x11FF | 0x3040..=0x30FF | 0x3130..=0x318F | 0x3400..=0x9FFF | 0xAC00..=0xD7FF | 0xF900..=0xFAFF))
+}
+
+fn significant_name(word: &str) -> bool {
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    if has_boundaries(word) { letters >= 3 && !is_common(word) } else { letters >= 2 }
+}
+
+fn name_edge(written: &str) -> Edge {
+    if !has_boundaries(written) || written.chars().count() >= 6 { Edge::Free } else { Edge::Word }
+}
+
+/// Whether an ID tells a patient apart: five digits, a mix of four, or six letters that are no
+/// common word; and more than one distinct character.
+fn significant_id(compact: &str) -> bool {
+    let digits = compact.chars().filter(char::is_ascii_digit).count();
+    let all = compact.chars().count();
+    let distinct = compact.chars().any(|c| Some(c) != compact.chars().next());
+    distinct
+        && match digits {
+            0 => all >= 6 && !is_common(compact),
+            _ if digits == all => all >= 5,
+            _ => all >= 4,
+        }
+}

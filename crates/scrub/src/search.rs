@@ -1,0 +1,200 @@
+//! Looks for known identifiers, in text and in raw bytes. Comes after the needles are made.
+
+use std::fmt;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use crate::{
+    Kind, KnownIdentifiers, Span,
+    fold::Folded,
+    needle::{Edge, Needles},
+};
+
+/// A prepared search for the identifiers of one film.
+pub struct Searcher {
+    words: Option<AhoCorasick>,
+    word_kinds: Vec<Kind>,
+    compact: Option<AhoCorasick>,
+    compact_rules: Vec<(Kind, Edge)>,
+    bytes: Option<AhoCorasick>,
+    byte_rules: Vec<ByteRule>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ByteRule {
+    edge: Edge,
+    /// Bytes per character.
+    width: usize,
+    /// The same byte distances could be a shade or a ramp in an image.
+    pixel_like: bool,
+}
+
+impl Searcher {
+    pub(crate) fn new(known: &KnownIdentifiers) -> Self {
+        let mut needles = Needles::default();
+        for (kind, value) in known.iter() {
+            needles.add(kind, value);
+        }
+        let word_patterns: Vec<String> =
+            needles.words.iter().map(|(words, _)| format!(" {words} ")).collect();
+        let compact_patterns: Vec<&str> =
+            needles.compact.iter().map(|(text, ..)| text.as_str()).collect();
+        let mut patterns = Vec::new();
+        let mut byte_rules = Vec::new();
+        for (literal, edge) in &needles.literals {
+            for (pattern, width) in encodings(literal) {
+                byte_rules.push(ByteRule { edge: *edge, width, pixel_like: pixel_like(literal) });
+                patterns.push(pattern);
+            }
+        }
+        Self {
+            words: automaton(&word_patterns),
+            word_kinds: needles.words.iter().map(|(_, kind)| *kind).collect(),
+            compact: automaton(&compact_patterns),
+            compact_rules: needles.compact.iter().map(|(_, kind, edge)| (*kind, *edge)).collect(),
+            bytes: automaton(&patterns),
+            byte_rules,
+        }
+    }
+
+    /// Where `text` holds identifiers, in characters, sorted and without overlaps.
+    pub fn find(&self, text: &str) -> Vec<Span> {
+        let folded = Folded::new(text);
+        let mut spans = Vec::new();
+        if let Some(words) = &self.words {
+            for hit in words.find_overlapping_iter(&folded.words) {
+                // The pattern's own first and last byte are spaces.
+                let start = folded.words_at.get(hit.start() + 1);
+                let last = folded.words_at.get(hit.end().saturating_sub(2));
+                let kind = self.word_kinds.get(hit.pattern().as_usize());
+                if let (Some(&start), Some(&last), Some(&kind)) = (start, last, kind) {
+                    spans.push(Span { start, end: last + 1, kind, score: 1.0 });
+                }
+            }
+        }
+        if let Some(compact) = &self.compact {
+            for hit in compact.find_overlapping_iter(&folded.compact) {
+                let start = folded.compact_at.get(hit.start());
+                let last = folded.compact_at.get(hit.end().saturating_sub(1));
+                let rule = self.compact_rules.get(hit.pattern().as_usize());
+                if let (Some(&start), Some(&last), Some(&(kind, edge))) = (start, last, rule) {
+                    let inner = folded.compact_at.get(hit.start()..hit.end()).unwrap_or_default();
+                    let dense = inner.windows(2).all(|pair| matches!(pair, [a, b] if b - a <= 3));
+                    let apart = edge == Edge::Free
+                        || !(folded.is_solid(start.checked_sub(1)) || folded.is_solid(Some(last + 1)));
+                    if dense && apart {
+                        spans.push(Span { start, end: last + 1, kind, score: 1.0 });
+                    }
+                }
+            }
+        }
+        crate::text::merge(spans)
+    }
+
+    /// Whether raw bytes hold one of the identifiers as ASCII, UTF-8, Latin-1 or UTF-16.
+    pub fn find_in_bytes(&self, bytes: &[u8]) -> bool {
+        self.find_bytes(bytes, false)
+    }
+
+    /// The same for bytes that are mostly pixels, where short identifiers and ones that look like
+    /// a shade or a ramp occur by chance: only those of six characters and more count.
+    pub fn find_in_pixels(&self, bytes: &[u8]) -> bool {
+        self.find_bytes(bytes, true)
+    }
+
+    fn find_bytes(&self, bytes: &[u8], pixels: bool) -> bool {
+        let Some(automaton) = &self.bytes else { return false };
+        automaton.find_overlapping_iter(bytes).any(|hit| {
+            let Some(rule) = self.byte_rules.get(hit.pattern().as_usize()) else { return true };
+            if pixels && rule.pixel_like {
+                return false;
+            }
+            stands_apart(bytes, hit.start(), hit.end(), *rule)
+                && !within_own_uid(bytes, hit.start(), hit.end())
+        })
+    }
+}
+
+impl fmt::Debug for Searcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Searcher")
+    }
+}
+
+fn automaton<P: AsRef<[u8]>>(patterns: &[P]) -> Option<AhoCorasick> {
+    if patterns.is_empty() {
+        return None;
+    }
+    AhoCorasick::builder()
+        .match_kind(MatchKind::Standard)
+        .ascii_case_insensitive(true)
+        .build(patterns)
+        .ok()
+}
+
+/// A literal in each encoding, with its bytes per character.
+fn encodings(literal: &str) -> Vec<(Vec<u8>, usize)> {
+    let mut forms = vec![literal.to_owned()];
+    // The automaton folds ASCII case only.
+    if !literal.is_ascii() {
+        forms.extend([literal.to_lowercase(), literal.to_uppercase()]);
+        forms.sort();
+        forms.dedup();
+    }
+    let mut all = Vec::new();
+    for form in forms {
+        all.push((form.as_bytes().to_vec(), 1));
+        let wide: Vec<u16> = form.encode_utf16().collect();
+        all.push((wide.iter().flat_map(|unit| unit.to_le_bytes()).collect(), 2));
+        all.push((wide.iter().flat_map(|unit| unit.to_be_bytes()).collect(), 2));
+        let latin: Option<Vec<u8>> = form.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+        if let (Some(latin), false) = (latin, form.is_ascii()) {
+            all.push((latin, 1));
+        }
+    }
+    all
+}
+
+fn pixel_like(literal: &str) -> bool {
+    let bytes = literal.as_bytes();
+    let mut distinct = bytes.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let steps: Vec<i16> = bytes
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [a, b] => Some(i16::from(*b) - i16::from(*a)),
+            _ => None,
+        })
+        .collect();
+    bytes.len() < 6 || distinct.len() < 4 || steps.windows(2).all(|pair| pair.first() == pair.last())
+}
+
+fn stands_apart(bytes: &[u8], start: usize, end: usize, rule: ByteRule) -> bool {
+    let inside = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| match rule.edge {
+            Edge::Free => false,
+            Edge::Digits => byte.is_ascii_digit(),
+            Edge::Word => byte.is_ascii_alphanumeric(),
+        })
+    };
+    // In UTF-16 the neighbour's letter is at one of two places and its other byte is zero.
+    let before = (1..=rule.width).any(|back| start.checked_sub(back).is_some_and(|at| inside(bytes.get(at))));
+    let after = (0..rule.width).any(|on| inside(bytes.get(end + on)));
+    !(before || after)
+}
+
+/// Whether a hit lies within a `2.25.` UID of full length: a pseudonym of ours, whose 39 random
+/// digits hold any given eight once in some ten thousand objects.
+fn within_own_uid(bytes: &[u8], start: usize, end: usize) -> bool {
+    let part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    if !bytes.get(start..end).is_some_and(|hit| hit.iter().all(u8::is_ascii_digit)) {
+        return false;
+    }
+    let before = bytes.get(..start).unwrap_or_default().iter().rev().take(64).take_while(|b| part(b)).count();
+    let after = bytes.get(end..).unwrap_or_default().iter().take(64).take_while(|b| part(b)).count();
+    let run = bytes.get(start - before..end + after).unwrap_or_default();
+    run.strip_prefix(b"2.25.").is_some_and(|digits| {
+        before >= 5 && (30..=39).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
+    })
+}

@@ -1,0 +1,310 @@
+//! The file as it stands, before it is checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cloister_phi::AeTitle;
+use cloister_proto::v1::Urgency;
+use cloister_redact::RedactConfig;
+use cloister_runtime::ConfigError;
+use cloister_tls::{SpiffeId, TlsFiles};
+use serde::Deserialize;
+
+use super::{Config, KeyFiles, ReceiveConfig, SidecarConfig, StudyConfig};
+use crate::route::Routes;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    state_dir: PathBuf,
+    site: String,
+    #[serde(default = "zero")]
+    replica: String,
+    listen: Listen,
+    #[serde(default)]
+    receive: Receive,
+    keys: Keys,
+    directory: Directory,
+    #[serde(default)]
+    route: Route,
+    #[serde(default)]
+    modality: Vec<Modality>,
+    #[serde(default)]
+    study: Study,
+    redact: Redact,
+    sidecar: Sidecar,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    dimse: SocketAddr,
+    admin: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Receive {
+    ae_titles: Vec<String>,
+    calling_ae_titles: Vec<String>,
+    default_issuer: String,
+    max_pdu_bytes: u32,
+    max_object_bytes: u64,
+    max_objects: u32,
+    max_connections: usize,
+    max_connections_per_peer: usize,
+    request_timeout_ms: u64,
+    idle_timeout_ms: u64,
+    association_timeout_ms: u64,
+}
+
+impl Default for Receive {
+    fn default() -> Self {
+        Self {
+            ae_titles: vec!["CLOISTER".to_owned()],
+            calling_ae_titles: Vec::new(),
+            default_issuer: "LOCAL".to_owned(),
+            max_pdu_bytes: 128 << 10,
+            max_object_bytes: 2 << 30,
+            max_objects: 10_000,
+            max_connections: 256,
+            max_connections_per_peer: 32,
+            request_timeout_ms: 10_000,
+            idle_timeout_ms: 30_000,
+            association_timeout_ms: 3_600_000,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    wrapping: PathBuf,
+    pseudonym: PathBuf,
+    manifest_signing: PathBuf,
+    audit_signing: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Directory {
+    file: PathBuf,
+    enrolment_key: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Route {
+    default_recipient: Option<String>,
+    rule: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    calling_ae: String,
+    recipient: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Modality {
+    calling_ae: String,
+    issuer: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Study {
+    quiet_ms: u64,
+    query: String,
+    urgency: String,
+    parallel: usize,
+}
+
+impl Default for Study {
+    fn default() -> Self {
+        Self {
+            quiet_ms: 5000,
+            query: "Describe findings and impression.".to_owned(),
+            urgency: "routine".to_owned(),
+            parallel: 2,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redact {
+    detector_bundle: PathBuf,
+    runtime_library: Option<PathBuf>,
+    #[serde(default = "one")]
+    workers: usize,
+    #[serde(default = "four_gib")]
+    memory_bytes: u64,
+    #[serde(default = "two_minutes_ms")]
+    timeout_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sidecar {
+    endpoint: String,
+    identity: String,
+    certificate: PathBuf,
+    key: PathBuf,
+    peer_ca: PathBuf,
+    #[serde(default = "half_second_ms")]
+    retry_initial_ms: u64,
+    #[serde(default = "half_minute_ms")]
+    retry_max_ms: u64,
+    #[serde(default = "ten_minutes_ms")]
+    deadline_ms: u64,
+}
+
+fn zero() -> String {
+    "0".to_owned()
+}
+const fn one() -> usize {
+    1
+}
+const fn four_gib() -> u64 {
+    4 << 30
+}
+const fn half_second_ms() -> u64 {
+    500
+}
+const fn half_minute_ms() -> u64 {
+    30_000
+}
+const fn two_minutes_ms() -> u64 {
+    120_000
+}
+const fn ten_minutes_ms() -> u64 {
+    600_000
+}
+
+fn title(key: &str, text: &str) -> Result<AeTitle, ConfigError> {
+    AeTitle::parse(text).map_err(|error| ConfigError::invalid(key, error))
+}
+
+fn titles(key: &str, texts: &[String]) -> Result<Vec<AeTitle>, ConfigError> {
+    texts.iter().map(|text| title(key, text)).collect()
+}
+
+fn positive<T: PartialOrd + Default + Copy>(key: &str, value: T) -> Result<T, ConfigError> {
+    if value > T::default() { Ok(value) } else { Err(ConfigError::invalid(key, "must not be 0")) }
+}
+
+fn recipient(key: &str, text: &str) -> Result<String, ConfigError> {
+    let known = text.strip_prefix("group:").is_some_and(|group| !group.is_empty()) || SpiffeId::parse(text).is_ok();
+    if known { Ok(text.to_owned()) } else { Err(ConfigError::invalid(key, "spiffe://… or group:NAME")) }
+}
+
+impl Raw {
+    pub(super) fn check(self, base: &Path) -> Result<Config, ConfigError> {
+        let called = titles("receive.ae_titles", &self.receive.ae_titles)?;
+        if called.is_empty() {
+            return Err(ConfigError::invalid("receive.ae_titles", "at least one"));
+        }
+        // An origin is one line of a signed note.
+        let word = |text: &str| {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(allowed)
+        };
+        if !word(&self.site) || !word(&self.replica) {
+            return Err(ConfigError::invalid("site", "site and replica: letters, digits, dots and dashes"));
+        }
+        let max_pdu_bytes = self.receive.max_pdu_bytes;
+        if !(4096..=(16 << 20)).contains(&max_pdu_bytes) {
+            return Err(ConfigError::invalid("receive.max_pdu_bytes", "between 4 KiB and 16 MiB"));
+        }
+        let mut issuers = BTreeMap::new();
+        for modality in &self.modality {
+            issuers.insert(title("modality.calling_ae", &modality.calling_ae)?, modality.issuer.clone());
+        }
+        let receive = ReceiveConfig {
+            called,
+            calling: titles("receive.calling_ae_titles", &self.receive.calling_ae_titles)?,
+            default_issuer: self.receive.default_issuer,
+            issuers,
+            max_pdu_bytes,
+            max_object_bytes: positive("receive.max_object_bytes", self.receive.max_object_bytes)?,
+            max_objects: positive("receive.max_objects", self.receive.max_objects)?,
+            max_connections: positive("receive.max_connections", self.receive.max_connections)?,
+            max_connections_per_peer: positive(
+                "receive.max_connections_per_peer",
+                self.receive.max_connections_per_peer,
+            )?,
+            request_timeout: millis("receive.request_timeout_ms", self.receive.request_timeout_ms)?,
+            idle_timeout: millis("receive.idle_timeout_ms", self.receive.idle_timeout_ms)?,
+            association_timeout: millis("receive.association_timeout_ms", self.receive.association_timeout_ms)?,
+        };
+        let mut rules = Vec::new();
+        for rule in &self.route.rule {
+            rules.push((title("route.rule.calling_ae", &rule.calling_ae)?, recipient("route.rule.recipient", &rule.recipient)?));
+        }
+        let default = self.route.default_recipient.as_deref();
+        let default = default.map(|text| recipient("route.default_recipient", text)).transpose()?;
+        let urgency = match self.study.urgency.as_str() {
+            "stat" => Urgency::Stat,
+            "urgent" => Urgency::Urgent,
+            "routine" => Urgency::Routine,
+            _ => return Err(ConfigError::invalid("study.urgency", "stat, urgent or routine")),
+        };
+        let runtime_library = match self.redact.runtime_library {
+            Some(path) => base.join(path),
+            None => cloister_onnx::library_path().map_err(|error| ConfigError::invalid("redact.runtime_library", error))?,
+        };
+        let exe = std::env::current_exe().map_err(|error| ConfigError::invalid("redact", error))?;
+        let redact = RedactConfig {
+            workers: positive("redact.workers", self.redact.workers)?,
+            memory_bytes: positive("redact.memory_bytes", self.redact.memory_bytes)?,
+            timeout: millis("redact.timeout_ms", self.redact.timeout_ms)?,
+            ..RedactConfig::at(exe, base.join(self.redact.detector_bundle), runtime_library)
+        };
+        let sidecar = SidecarConfig {
+            endpoint: self.sidecar.endpoint,
+            identity: SpiffeId::parse(&self.sidecar.identity)
+                .map_err(|error| ConfigError::invalid("sidecar.identity", error))?,
+            tls: TlsFiles {
+                certificate: base.join(self.sidecar.certificate),
+                key: base.join(self.sidecar.key),
+                peer_ca: base.join(self.sidecar.peer_ca),
+            },
+            retry_initial: millis("sidecar.retry_initial_ms", self.sidecar.retry_initial_ms)?,
+            retry_max: millis("sidecar.retry_max_ms", self.sidecar.retry_max_ms)?,
+            deadline: millis("sidecar.deadline_ms", self.sidecar.deadline_ms)?,
+        };
+        Ok(Config {
+            state_dir: base.join(self.state_dir),
+            audit_origin: format!("{}/dicom-scp/{}", self.site, self.replica),
+            dimse: self.listen.dimse,
+            admin: self.listen.admin,
+            receive,
+            keys: KeyFiles {
+                wrapping: base.join(self.keys.wrapping),
+                pseudonym: base.join(self.keys.pseudonym),
+                manifest_signing: base.join(self.keys.manifest_signing),
+                audit_signing: base.join(self.keys.audit_signing),
+            },
+            directory_file: base.join(self.directory.file),
+            enrolment_key: base.join(self.directory.enrolment_key),
+            routes: Routes::new(rules, default),
+            study: StudyConfig {
+                quiet: Duration::from_millis(self.study.quiet_ms),
+                query: self.study.query,
+                urgency,
+                parallel: positive("study.parallel", self.study.parallel)?,
+            },
+            redact,
+            sidecar,
+        })
+    }
+}
+
+fn millis(key: &str, value: u64) -> Result<Duration, ConfigError> {
+    positive(key, value).map(Duration::from_millis)
+}

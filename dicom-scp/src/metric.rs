@@ -1,0 +1,207 @@
+//! Every metric of the room, by name. Labels are closed.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+
+use crate::quarantine::Reason;
+
+const ASSOCIATIONS: &str = "cloister_dicom_associations_total";
+const ASSOCIATIONS_OPEN: &str = "cloister_dicom_associations_open";
+const OBJECTS: &str = "cloister_dicom_objects_total";
+const OBJECT_BYTES: &str = "cloister_dicom_object_bytes";
+const STORE_DURATION: &str = "cloister_dicom_store_duration_seconds";
+const STEP_DURATION: &str = "cloister_dicom_step_duration_seconds";
+const STUDIES: &str = "cloister_dicom_studies_total";
+const STUDIES_PENDING: &str = "cloister_dicom_studies_pending";
+const QUARANTINED: &str = "cloister_dicom_quarantined_objects_total";
+const FORWARD_ATTEMPTS: &str = "cloister_dicom_forward_attempts_total";
+const BOXES: &str = "cloister_dicom_redacted_boxes_total";
+
+/// How an association ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Aborted,
+    Closed,
+    Garbage,
+    Limited,
+    Protocol,
+    Rejected,
+    Released,
+    Shutdown,
+    TimedOut,
+}
+
+impl Ended {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::Closed => "closed",
+            Self::Garbage => "garbage",
+            Self::Limited => "limited",
+            Self::Protocol => "protocol",
+            Self::Rejected => "rejected",
+            Self::Released => "released",
+            Self::Shutdown => "shutdown",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// What became of a C-STORE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    Conflict,
+    Duplicate,
+    Mismatch,
+    OutOfResources,
+    Refused,
+    Stored,
+    Unparseable,
+}
+
+impl Answered {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Duplicate => "duplicate",
+            Self::Mismatch => "mismatch",
+            Self::OutOfResources => "out_of_resources",
+            Self::Refused => "refused",
+            Self::Stored => "stored",
+            Self::Unparseable => "unparseable",
+        }
+    }
+}
+
+/// A step of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Clear,
+    Deidentify,
+    Forward,
+    Redact,
+}
+
+impl Step {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Deidentify => "deidentify",
+            Self::Forward => "forward",
+            Self::Redact => "redact",
+        }
+    }
+}
+
+/// What became of a study version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StudyState {
+    Assembled,
+    Forwarded,
+    Withheld,
+}
+
+impl StudyState {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Assembled => "assembled",
+            Self::Forwarded => "forwarded",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+/// What the sidecar said to an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Accepted,
+    Refused,
+    Unavailable,
+}
+
+impl Attempt {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Names every family once, so that a scrape shows zeros before the first event.
+pub(crate) fn describe() {
+    metrics::describe_counter!(ASSOCIATIONS, "Associations by how they ended.");
+    metrics::describe_gauge!(ASSOCIATIONS_OPEN, "Open connections on the DIMSE port.");
+    metrics::describe_counter!(OBJECTS, "C-STORE requests by answer.");
+    metrics::describe_histogram!(OBJECT_BYTES, "Size of stored data sets.");
+    metrics::describe_histogram!(STORE_DURATION, "From the last byte of an object to its answer.");
+    metrics::describe_histogram!(STEP_DURATION, "Time of a step per object; of forward per attempt.");
+    metrics::describe_counter!(STUDIES, "Study versions by state reached.");
+    metrics::describe_gauge!(STUDIES_PENDING, "Study versions that wait to be forwarded.");
+    metrics::describe_counter!(QUARANTINED, "Objects put in quarantine by reason.");
+    metrics::describe_counter!(FORWARD_ATTEMPTS, "Attempts to hand a study to the sidecar by answer.");
+    metrics::describe_counter!(BOXES, "Places where burned-in text was blanked.");
+    for state in [StudyState::Assembled, StudyState::Forwarded, StudyState::Withheld] {
+        counter!(STUDIES, "state" => state.label()).increment(0);
+    }
+    counter!(OBJECTS, "answer" => Answered::Stored.label()).increment(0);
+    counter!(ASSOCIATIONS, "ended" => Ended::Released.label()).increment(0);
+    gauge!(ASSOCIATIONS_OPEN).set(0.0);
+    gauge!(STUDIES_PENDING).set(0.0);
+}
+
+pub(crate) fn association(ended: Ended) {
+    counter!(ASSOCIATIONS, "ended" => ended.label()).increment(1);
+}
+
+/// Counts an open connection until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Open(());
+
+impl Open {
+    pub(crate) fn new() -> Self {
+        gauge!(ASSOCIATIONS_OPEN).increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        gauge!(ASSOCIATIONS_OPEN).decrement(1.0);
+    }
+}
+
+pub(crate) fn object(answered: Answered, took: Duration) {
+    counter!(OBJECTS, "answer" => answered.label()).increment(1);
+    histogram!(STORE_DURATION).record(took.as_secs_f64());
+}
+
+pub(crate) fn object_bytes(bytes: u64) {
+    histogram!(OBJECT_BYTES).record(bytes as f64);
+}
+
+pub(crate) fn step(step: Step, took: Duration) {
+    histogram!(STEP_DURATION, "step" => step.label()).record(took.as_secs_f64());
+}
+
+pub(crate) fn study(state: StudyState) {
+    counter!(STUDIES, "state" => state.label()).increment(1);
+}
+
+pub(crate) fn pending(studies: usize) {
+    gauge!(STUDIES_PENDING).set(studies as f64);
+}
+
+pub(crate) fn quarantined(reason: Reason) {
+    counter!(QUARANTINED, "reason" => reason.code()).increment(1);
+}
+
+pub(crate) fn attempt(attempt: Attempt) {
+    counter!(FORWARD_ATTEMPTS, "answer" => attempt.label()).increment(1);
+}
+
+pub(crate) fn boxes(count: usize) {
+    counter!(BOXES).increment(count as u64);
+}

@@ -1,0 +1,79 @@
+//! Why an object does not go on. Closed: no text from an object ever stands beside a reason.
+
+use cloister_audit::Reason as AuditReason;
+use serde::{Deserialize, Serialize};
+
+/// The reason of a quarantine entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Reason {
+    /// The tags could not be cleaned.
+    DeidentifyFailed,
+    /// The object's key or file cannot be opened.
+    Damaged,
+    /// Not a chest film by SOP class, modality or body part.
+    NotChest,
+    /// The route's recipient has no valid key.
+    NoRecipient,
+    /// No routing rule matches.
+    NoRoute,
+    /// Another patient than the study's first film.
+    PatientConflict,
+    /// The gate found an identifier in the cleared object.
+    ResidualIdentifier,
+    /// Larger than a worker takes.
+    TooLarge,
+    /// The same SOP Instance UID came before with other bytes.
+    UidConflict,
+    /// The pixels cannot be decoded or encoded.
+    Undecodable,
+    /// No codec for the transfer syntax.
+    UnknownTransferSyntax,
+    /// The worker died on it.
+    WorkerDied,
+    /// The worker took too long.
+    WorkerTimedOut,
+}
+
+impl Reason {
+    /// Stable code: control socket and metric label.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::DeidentifyFailed => "DEIDENTIFY_FAILED",
+            Self::Damaged => "DAMAGED",
+            Self::NotChest => "NOT_CHEST",
+            Self::NoRecipient => "NO_RECIPIENT",
+            Self::NoRoute => "NO_ROUTE",
+            Self::PatientConflict => "PATIENT_CONFLICT",
+            Self::ResidualIdentifier => "RESIDUAL_IDENTIFIER",
+            Self::TooLarge => "TOO_LARGE",
+            Self::UidConflict => "UID_CONFLICT",
+            Self::Undecodable => "UNDECODABLE",
+            Self::UnknownTransferSyntax => "UNKNOWN_TRANSFER_SYNTAX",
+            Self::WorkerDied => "WORKER_DIED",
+            Self::WorkerTimedOut => "WORKER_TIMED_OUT",
+        }
+    }
+
+    /// The audit trail's word for it.
+    pub(crate) const fn audit(self) -> AuditReason {
+        match self {
+            Self::DeidentifyFailed => AuditReason::DeidentifyFailed,
+            Self::NotChest => AuditReason::NotChest,
+            Self::NoRecipient => AuditReason::RecipientUnknown,
+            Self::NoRoute => AuditReason::NoRoute,
+            Self::ResidualIdentifier => AuditReason::ResidualIdentifier,
+            Self::TooLarge => AuditReason::TooLarge,
+            Self::PatientConflict | Self::UidConflict => AuditReason::UidConflict,
+            Self::Damaged | Self::Undecodable => AuditReason::Undecodable,
+            Self::UnknownTransferSyntax => AuditReason::UnknownTransferSyntax,
+            Self::WorkerDied => AuditReason::WorkerDied,
+            Self::WorkerTimedOut => AuditReason::WorkerTimedOut,
+        }
+    }
+
+    /// Whether the study counts as incomplete: a second object under a used UID does not.
+    pub(crate) const fn withholds(self) -> bool {
+        !matches!(self, Self::UidConflict)
+    }
+}

@@ -1,0 +1,296 @@
+//! What the log adds up to, in memory: rebuilt at start, changed by the same `apply` while running.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::Id;
+use super::record::{Record, StoredRecord};
+use crate::quarantine::Reason;
+
+/// What is known about one object.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    pub(crate) stored: StoredRecord,
+    pub(crate) state: ObjectState,
+}
+
+/// How far an object came.
+#[derive(Debug, Clone)]
+pub(crate) enum ObjectState {
+    /// Acknowledged; its study is not quiet yet, or an earlier version is on its way.
+    Waiting,
+    /// Part of a version that is being cleared.
+    Assembled,
+    /// Cleared; the file holds object and rendition.
+    Cleared { file: Id, meta: Vec<u8> },
+    /// In quarantine.
+    Quarantined { reason: Reason, at_unix_ms: i64 },
+}
+
+/// One report of a study.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) number: u32,
+    pub(crate) report: Uuid,
+    pub(crate) replaces: Option<Uuid>,
+    pub(crate) objects: Vec<Id>,
+    pub(crate) state: VersionState,
+}
+
+/// How far a version came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VersionState {
+    /// Being cleared or forwarded.
+    Pending,
+    /// Released by the sidecar.
+    Accepted,
+    /// Nothing could be cleared.
+    Withheld,
+}
+
+/// What is known about one study.
+#[derive(Debug, Clone)]
+pub(crate) struct Study {
+    /// In order of arrival.
+    pub(crate) objects: BTreeMap<u64, Id>,
+    pub(crate) versions: Vec<Version>,
+    pub(crate) pseudonym: Option<String>,
+    /// When the last object came; at start, the start: its sender may still be at it.
+    last_arrival: Instant,
+}
+
+impl Study {
+    fn pending(&self) -> Option<&Version> {
+        self.versions.last().filter(|version| version.state == VersionState::Pending)
+    }
+
+    /// The report that the next one replaces.
+    fn current(&self) -> Option<Uuid> {
+        let accepted = self.versions.iter().rev().find(|version| version.state == VersionState::Accepted);
+        accepted.map(|version| version.report)
+    }
+}
+
+/// How an object relates to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Novelty {
+    New,
+    Duplicate,
+    Conflict,
+}
+
+/// A study that is quiet.
+#[derive(Debug, Clone)]
+pub(crate) struct Due {
+    pub(crate) study: Id,
+    pub(crate) version: u32,
+    pub(crate) replaces: Option<Uuid>,
+    pub(crate) objects: Vec<Id>,
+}
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Worklist {
+    objects: BTreeMap<Id, Object>,
+    /// Contents seen under each SOP Instance UID, keyed hashes both.
+    instances: HashMap<[u8; 32], Vec<[u8; 32]>>,
+    studies: BTreeMap<Id, Study>,
+}
+
+impl Worklist {
+    /// One more record. A record about something unknown changes nothing.
+    pub(crate) fn apply(&mut self, sequence: u64, record: Record) {
+        match record {
+            Record::Stored(stored) => self.stored(sequence, stored),
+            Record::Assembled { study, version, report, replaces, objects, at_unix_ms: _ } => {
+                for id in &objects {
+                    if let Some(object) = self.objects.get_mut(id) {
+                        object.state = ObjectState::Assembled;
+                    }
+                }
+                if let Some(study) = self.studies.get_mut(&study) {
+                    let state = VersionState::Pending;
+                    study.versions.push(Version { number: version, report, replaces, objects, state });
+                }
+            }
+            Record::Cleared { object, file, study_pseudonym, meta } => {
+                let Some(object) = self.objects.get_mut(&object) else { return };
+                object.state = ObjectState::Cleared { file, meta };
+                if let Some(study) = self.studies.get_mut(&object.stored.study) {
+                    study.pseudonym = Some(study_pseudonym);
+                }
+            }
+            Record::Quarantined { object, reason, at_unix_ms } => {
+                if let Some(object) = self.objects.get_mut(&object) {
+                    object.state = ObjectState::Quarantined { reason, at_unix_ms };
+                }
+            }
+            Record::Accepted { study, version, at_unix_ms: _ } => self.settle(study, version, VersionState::Accepted),
+            Record::Withheld { study, version, at_unix_ms: _ } => self.settle(study, version, VersionState::Withheld),
+        }
+    }
+
+    fn stored(&mut self, sequence: u64, stored: StoredRecord) {
+        self.instances.entry(stored.instance).or_default().push(stored.content);
+        let study = self.studies.entry(stored.study).or_insert_with(|| Study {
+            objects: BTreeMap::new(),
+            versions: Vec::new(),
+            pseudonym: None,
+            last_arrival: Instant::now(),
+        });
+        study.objects.insert(sequence, stored.object);
+        let state = if stored.conflict {
+            ObjectState::Quarantined { reason: Reason::UidConflict, at_unix_ms: stored.at_unix_ms }
+        } else {
+            study.last_arrival = Instant::now();
+            ObjectState::Waiting
+        };
+        self.objects.insert(stored.object, Object { stored, state });
+    }
+
+    fn settle(&mut self, study: Id, number: u32, state: VersionState) {
+        let Some(study) = self.studies.get_mut(&study) else { return };
+        if let Some(version) = study.versions.iter_mut().find(|version| version.number == number) {
+            version.state = state;
+        }
+    }
+
+    /// Whether an object was here before.
+    pub(crate) fn novelty(&self, instance: &[u8; 32], content: &[u8; 32]) -> Novelty {
+        match self.instances.get(instance) {
+            None => Novelty::New,
+            Some(contents) if contents.contains(content) => Novelty::Duplicate,
+            Some(_) => Novelty::Conflict,
+        }
+    }
+
+    /// Studies that were quiet for `quiet`, and when to look again.
+    pub(crate) fn due(&self, quiet: Duration) -> (Vec<Due>, Option<Duration>) {
+        let mut due = Vec::new();
+        let mut next: Option<Duration> = None;
+        for (id, study) in &self.studies {
+            let waiting = self.waiting(study);
+            // One version at a time: a later one has to name the report that it replaces.
+            if waiting.is_empty() || study.pending().is_some() {
+                continue;
+            }
+            let left = quiet.saturating_sub(study.last_arrival.elapsed());
+            if left.is_zero() {
+                let version = study.versions.last().map_or(0, |version| version.number) + 1;
+                due.push(Due { study: *id, version, replaces: study.current(), objects: waiting });
+            } else {
+                next = Some(next.map_or(left, |next| next.min(left)));
+            }
+        }
+        (due, next)
+    }
+
+    fn waiting(&self, study: &Study) -> Vec<Id> {
+        let waits = |id: &Id| self.objects.get(id).is_some_and(|object| matches!(object.state, ObjectState::Waiting));
+        study.objects.values().copied().filter(waits).collect()
+    }
+
+    /// Versions that are on their way.
+    pub(crate) fn pending(&self) -> Vec<(Id, Version)> {
+        let pending = self.studies.iter().filter_map(|(id, study)| Some((*id, study.pending()?.clone())));
+        pending.collect()
+    }
+
+    pub(crate) fn object(&self, id: Id) -> Option<&Object> {
+        self.objects.get(&id)
+    }
+
+    /// Objects of a study in order of arrival.
+    pub(crate) fn objects_of(&self, study: Id) -> Vec<&Object> {
+        let study = self.studies.get(&study);
+        study.into_iter().flat_map(|study| study.objects.values()).filter_map(|id| self.objects.get(id)).collect()
+    }
+
+    pub(crate) fn study(&self, id: Id) -> Option<&Study> {
+        self.studies.get(&id)
+    }
+
+    pub(crate) fn studies(&self) -> impl Iterator<Item = (&Id, &Study)> {
+        self.studies.iter()
+    }
+
+    /// Every object in quarantine.
+    pub(crate) fn quarantine(&self) -> impl Iterator<Item = (&Object, Reason, i64)> {
+        self.objects.values().filter_map(|object| match object.state {
+            ObjectState::Quarantined { reason, at_unix_ms } => Some((object, reason, at_unix_ms)),
+            _ => None,
+        })
+    }
+
+    /// Objects in quarantine that make a study incomplete.
+    pub(crate) fn withheld(&self, study: Id) -> u32 {
+        let withheld = |object: &&Object| matches!(object.state, ObjectState::Quarantined { reason, .. } if reason.withholds());
+        self.objects_of(study).into_iter().filter(withheld).count() as u32
+    }
+
+    /// Files that belong to something: objects, cleared objects, study keys.
+    pub(crate) fn files(&self) -> (BTreeSet<Id>, BTreeSet<Id>, BTreeSet<Id>) {
+        let cleared = self.objects.values().filter_map(|object| match object.state {
+            ObjectState::Cleared { file, .. } => Some(file),
+            _ => None,
+        });
+        (self.objects.keys().copied().collect(), cleared.collect(), self.studies.keys().copied().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(object: u8, study: u8, instance: u8, content: u8, conflict: bool) -> Record {
+        let id = |byte: u8| Id::of_hash(&[byte; 32]);
+        Record::Stored(StoredRecord {
+            object: id(object),
+            study: id(study),
+            instance: [instance; 32],
+            content: [content; 32],
+            calling_ae: "CT".to_owned(),
+            bytes: 1,
+            at_unix_ms: 0,
+            conflict,
+        })
+    }
+
+    #[test]
+    fn a_late_film_waits_for_the_version_on_its_way_and_then_replaces_its_report() {
+        let mut list = Worklist::default();
+        list.apply(0, stored(1, 9, 1, 1, false));
+        let (due, _) = list.due(Duration::ZERO);
+        let report = Uuid::from_u128(5);
+        let (study, objects) = (due[0].study, due[0].objects.clone());
+        list.apply(1, Record::Assembled { study, version: 1, report, replaces: None, objects, at_unix_ms: 0 });
+        list.apply(2, stored(2, 9, 2, 2, false));
+        assert!(list.due(Duration::ZERO).0.is_empty());
+        list.apply(3, Record::Accepted { study, version: 1, at_unix_ms: 0 });
+        let (due, _) = list.due(Duration::ZERO);
+        assert_eq!((due[0].version, due[0].replaces, due[0].objects.len()), (2, Some(report), 1));
+    }
+
+    #[test]
+    fn other_bytes_under_a_used_uid_are_a_conflict_and_do_not_make_the_study_incomplete() {
+        let mut list = Worklist::default();
+        list.apply(0, stored(1, 9, 1, 1, false));
+        assert_eq!(list.novelty(&[1; 32], &[1; 32]), Novelty::Duplicate);
+        assert_eq!(list.novelty(&[1; 32], &[2; 32]), Novelty::Conflict);
+        list.apply(1, stored(2, 9, 1, 2, true));
+        assert_eq!(list.novelty(&[1; 32], &[2; 32]), Novelty::Duplicate);
+        let study = Id::of_hash(&[9; 32]);
+        assert_eq!((list.withheld(study), list.quarantine().count()), (0, 1));
+        assert_eq!(list.due(Duration::ZERO).0[0].objects.len(), 1);
+    }
+
+    #[test]
+    fn an_object_that_comes_in_time_starts_the_quiet_time_again() {
+        let mut list = Worklist::default();
+        list.apply(0, stored(1, 9, 1, 1, false));
+        let (due, next) = list.due(Duration::from_secs(60));
+        assert!(due.is_empty() && next.is_some_and(|next| next > Duration::from_secs(50)));
+    }
+}
