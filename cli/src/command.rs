@@ -11,7 +11,6 @@ mod keys;
 mod pki;
 mod quarantine;
 mod report;
-mod screen;
 mod scrub;
 mod seal;
 mod serve;
@@ -59,8 +58,6 @@ enum Command {
     Quarantine(quarantine::Args),
     /// A clinician's inbox.
     Report(report::Args),
-    /// Screen prompts (JSON Lines).
-    Screen(screen::Args),
     /// Find and replace identifiers in text (JSON Lines).
     Scrub(scrub::Args),
     /// Seal any file to recipients.
@@ -90,7 +87,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Command::Pki(args) => pki::run(&args, out),
         Command::Quarantine(args) => quarantine::run(&args, out).await,
         Command::Report(args) => report::run(args, out).await,
-        Command::Screen(args) => screen::run(&args),
         Command::Scrub(args) => scrub::run(&args),
         Command::Seal(args) => seal::run(&args, out),
         Command::Serve(args) => serve::run(args, out).await,

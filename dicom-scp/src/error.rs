@@ -85,9 +85,9 @@ impl From<SpoolError> for StepError {
     fn from(error: SpoolError) -> Self {
         match error {
             // Waiting mends neither a changed file nor a lost key.
-            SpoolError::Sealed | SpoolError::Key(KeyError::Opening) | SpoolError::Missing { .. } => {
-                Self::Quarantine(Reason::Damaged)
-            }
+            SpoolError::Sealed
+            | SpoolError::Key(KeyError::Opening)
+            | SpoolError::Missing { .. } => Self::Quarantine(Reason::Damaged),
             other => Self::Later(other.into()),
         }
     }

@@ -55,34 +55,69 @@ pub(crate) fn cipher(key: &[u8; KEY_BYTES]) -> Aes256Gcm {
 }
 
 /// HMAC under `key`.
-#[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104 section 2)")]
+#[expect(
+    clippy::expect_used,
+    reason = "HMAC takes keys of any length (RFC 2104 section 2)"
+)]
 pub(crate) fn mac(key: &[u8; KEY_BYTES]) -> Mac {
     Mac::new_from_slice(key).expect("any length")
 }
 
 /// Encrypts a small value: random nonce, ciphertext, tag.
-pub(crate) fn seal_small(cipher: &Aes256Gcm, purpose: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+pub(crate) fn seal_small(
+    cipher: &Aes256Gcm,
+    purpose: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, KeyError> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|_| KeyError::Randomness)?;
-    let sealed = cipher.encrypt(&Nonce::from(nonce), Payload { msg: plain, aad: purpose });
+    let sealed = cipher.encrypt(
+        &Nonce::from(nonce),
+        Payload {
+            msg: plain,
+            aad: purpose,
+        },
+    );
     let sealed = sealed.map_err(|_| KeyError::Sealing)?;
     Ok([&nonce[..], &sealed].concat())
 }
 
 /// Decrypts what [`seal_small`] made for the same purpose.
-pub(crate) fn open_small(cipher: &Aes256Gcm, purpose: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let (nonce, body) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(KeyError::Opening)?;
-    let plain = cipher.decrypt(&Nonce::from(*nonce), Payload { msg: body, aad: purpose });
+pub(crate) fn open_small(
+    cipher: &Aes256Gcm,
+    purpose: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let (nonce, body) = sealed
+        .split_first_chunk::<NONCE_BYTES>()
+        .ok_or(KeyError::Opening)?;
+    let plain = cipher.decrypt(
+        &Nonce::from(*nonce),
+        Payload {
+            msg: body,
+            aad: purpose,
+        },
+    );
     plain.map(Zeroizing::new).map_err(|_| KeyError::Opening)
 }
 
 /// Encrypts a key under another.
-pub(crate) fn wrap(cipher: &Aes256Gcm, purpose: &[u8], key: &SecretKey) -> Result<[u8; WRAPPED_BYTES], KeyError> {
-    seal_small(cipher, purpose, key.as_ref())?.try_into().map_err(|_| KeyError::Sealing)
+pub(crate) fn wrap(
+    cipher: &Aes256Gcm,
+    purpose: &[u8],
+    key: &SecretKey,
+) -> Result<[u8; WRAPPED_BYTES], KeyError> {
+    seal_small(cipher, purpose, key.as_ref())?
+        .try_into()
+        .map_err(|_| KeyError::Sealing)
 }
 
 /// Decrypts a key.
-pub(crate) fn unwrap(cipher: &Aes256Gcm, purpose: &[u8], wrapped: &[u8]) -> Result<SecretKey, KeyError> {
+pub(crate) fn unwrap(
+    cipher: &Aes256Gcm,
+    purpose: &[u8],
+    wrapped: &[u8],
+) -> Result<SecretKey, KeyError> {
     let plain = open_small(cipher, purpose, wrapped)?;
     let key: &[u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| KeyError::Opening)?;
     Ok(Zeroizing::new(*key))
@@ -102,7 +137,13 @@ impl Keys {
     pub(crate) fn load(wrapping: &Path, pseudonym: &Path) -> Result<Self, KeyError> {
         let (wrapping, pseudonym) = (read(wrapping)?, read(pseudonym)?);
         let derive = |label: &str| -> SecretKey {
-            Zeroizing::new(mac(&pseudonym).chain_update(label).finalize().into_bytes().into())
+            Zeroizing::new(
+                mac(&pseudonym)
+                    .chain_update(label)
+                    .finalize()
+                    .into_bytes()
+                    .into(),
+            )
         };
         Ok(Self {
             wrapping: cipher(&wrapping),
@@ -120,7 +161,9 @@ impl Keys {
 
     /// Keyed hash that names an identifier in the log without telling it.
     pub(crate) fn lookup(&self, kind: &str, parts: &[&str]) -> [u8; 32] {
-        let mut mac = mac(&self.lookup).chain_update([kind.len() as u8]).chain_update(kind);
+        let mut mac = mac(&self.lookup)
+            .chain_update([kind.len() as u8])
+            .chain_update(kind);
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());

@@ -6,5 +6,9 @@ fn main() -> ExitCode {
     if let Some(code) = cloister_redact::dispatch_worker() {
         return code;
     }
-    cloister_runtime::room_main("dicom-scp", cloister_dicom_scp::Config::load, cloister_dicom_scp::run)
+    cloister_runtime::room_main(
+        "dicom-scp",
+        cloister_dicom_scp::Config::load,
+        cloister_dicom_scp::run,
+    )
 }

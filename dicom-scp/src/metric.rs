@@ -136,14 +136,27 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(ASSOCIATIONS_OPEN, "Open connections on the DIMSE port.");
     metrics::describe_counter!(OBJECTS, "C-STORE requests by answer.");
     metrics::describe_histogram!(OBJECT_BYTES, "Size of stored data sets.");
-    metrics::describe_histogram!(STORE_DURATION, "From the last byte of an object to its answer.");
-    metrics::describe_histogram!(STEP_DURATION, "Time of a step per object; of forward per attempt.");
+    metrics::describe_histogram!(
+        STORE_DURATION,
+        "From the last byte of an object to its answer."
+    );
+    metrics::describe_histogram!(
+        STEP_DURATION,
+        "Time of a step per object; of forward per attempt."
+    );
     metrics::describe_counter!(STUDIES, "Study versions by state reached.");
     metrics::describe_gauge!(STUDIES_PENDING, "Study versions that wait to be forwarded.");
     metrics::describe_counter!(QUARANTINED, "Objects put in quarantine by reason.");
-    metrics::describe_counter!(FORWARD_ATTEMPTS, "Attempts to hand a study to the sidecar by answer.");
+    metrics::describe_counter!(
+        FORWARD_ATTEMPTS,
+        "Attempts to hand a study to the sidecar by answer."
+    );
     metrics::describe_counter!(BOXES, "Places where burned-in text was blanked.");
-    for state in [StudyState::Assembled, StudyState::Forwarded, StudyState::Withheld] {
+    for state in [
+        StudyState::Assembled,
+        StudyState::Forwarded,
+        StudyState::Withheld,
+    ] {
         counter!(STUDIES, "state" => state.label()).increment(0);
     }
     counter!(OBJECTS, "answer" => Answered::Stored.label()).increment(0);

@@ -13,8 +13,6 @@ pub(crate) enum Reason {
     Damaged,
     /// Not a chest film by SOP class, modality or body part.
     NotChest,
-    /// The route's recipient has no valid key.
-    NoRecipient,
     /// No routing rule matches.
     NoRoute,
     /// Another patient than the study's first film.
@@ -42,7 +40,6 @@ impl Reason {
             Self::DeidentifyFailed => "DEIDENTIFY_FAILED",
             Self::Damaged => "DAMAGED",
             Self::NotChest => "NOT_CHEST",
-            Self::NoRecipient => "NO_RECIPIENT",
             Self::NoRoute => "NO_ROUTE",
             Self::PatientConflict => "PATIENT_CONFLICT",
             Self::ResidualIdentifier => "RESIDUAL_IDENTIFIER",
@@ -60,7 +57,6 @@ impl Reason {
         match self {
             Self::DeidentifyFailed => AuditReason::DeidentifyFailed,
             Self::NotChest => AuditReason::NotChest,
-            Self::NoRecipient => AuditReason::RecipientUnknown,
             Self::NoRoute => AuditReason::NoRoute,
             Self::ResidualIdentifier => AuditReason::ResidualIdentifier,
             Self::TooLarge => AuditReason::TooLarge,

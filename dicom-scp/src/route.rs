@@ -17,7 +17,8 @@ impl Routes {
     /// The recipient (`spiffe://…` or `group:NAME`) of what `calling` sent.
     pub(crate) fn recipient(&self, calling: &AeTitle) -> Option<&str> {
         let rule = self.rules.iter().find(|(title, _)| title == calling);
-        rule.map(|(_, recipient)| recipient.as_str()).or(self.default.as_deref())
+        rule.map(|(_, recipient)| recipient.as_str())
+            .or(self.default.as_deref())
     }
 }
 
@@ -30,7 +31,10 @@ mod tests {
     #[test]
     fn the_first_rule_wins_then_the_default_and_else_nobody() {
         let (ct, dx) = (AeTitle::parse("CT").unwrap(), AeTitle::parse("DX").unwrap());
-        let rules = vec![(ct.clone(), "group:a".to_owned()), (ct.clone(), "group:b".to_owned())];
+        let rules = vec![
+            (ct.clone(), "group:a".to_owned()),
+            (ct.clone(), "group:b".to_owned()),
+        ];
         let routes = Routes::new(rules.clone(), Some("group:c".to_owned()));
         assert_eq!(routes.recipient(&ct), Some("group:a"));
         assert_eq!(routes.recipient(&dx), Some("group:c"));

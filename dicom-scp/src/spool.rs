@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cloister_log::{Log, LogConfig, LogError, durable};
 use serde::{Deserialize, Serialize};
@@ -107,17 +108,18 @@ impl Spool {
         let mut worklist = Worklist::default();
         for item in log.iter_from(0) {
             let (sequence, bytes) = item?;
-            let record = serde_json::from_slice(&bytes).map_err(|_| SpoolError::Record { sequence })?;
+            let record =
+                serde_json::from_slice(&bytes).map_err(|_| SpoolError::Record { sequence })?;
             worklist.apply(sequence, record);
         }
         let (objects, cleared, studies) = worklist.files();
         remove_orphans(&dir.join("objects"), &objects)?;
         remove_orphans(&dir.join("cleared"), &cleared)?;
         remove_orphans(&dir.join("keys"), &studies)?;
-        // An acknowledged object whose file is gone is a fault that somebody has to see.
+        // Somebody has to see it, but the other studies go on; the object ends in quarantine.
         for id in &objects {
             if !dir.join("objects").join(id.to_string()).is_file() {
-                return Err(SpoolError::Missing { object: *id });
+                tracing::error!(object = %id, "The file of an acknowledged object is missing.");
             }
         }
         Ok(Self(Arc::new(Inner {
@@ -144,7 +146,18 @@ impl Spool {
 
     /// What is known. Hold it for a moment only.
     pub(crate) fn worklist(&self) -> MutexGuard<'_, Worklist> {
-        self.0.worklist.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .worklist
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, for `limit` at most, until nobody else works on the spool.
+    pub(crate) async fn settle(self, limit: Duration) {
+        let deadline = tokio::time::Instant::now() + limit;
+        while Arc::strong_count(&self.0) > 1 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Resolves at the next change.
@@ -189,7 +202,11 @@ fn remove_orphans(dir: &Path, known: &BTreeSet<Id>) -> Result<(), SpoolError> {
     let mut removed = 0u32;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        let id = entry.file_name().into_string().ok().and_then(|name| Id::try_from(name).ok());
+        let id = entry
+            .file_name()
+            .into_string()
+            .ok()
+            .and_then(|name| Id::try_from(name).ok());
         if !id.is_some_and(|id| known.contains(&id)) {
             std::fs::remove_file(entry.path())?;
             removed += 1;
@@ -197,7 +214,10 @@ fn remove_orphans(dir: &Path, known: &BTreeSet<Id>) -> Result<(), SpoolError> {
     }
     if removed > 0 {
         durable::sync_dir(dir)?;
-        tracing::info!(removed, "Removed files of objects that were never acknowledged.");
+        tracing::info!(
+            removed,
+            "Removed files of objects that were never acknowledged."
+        );
     }
     Ok(())
 }

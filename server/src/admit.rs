@@ -63,7 +63,11 @@ pub(crate) enum Films {
     /// Films as an EHR sent them: identifiers and all.
     Raw(Vec<(MediaType, Bytes)>),
     /// What the gateway cleared, hashed against its manifest.
-    Cleared { manifest: VerifiedManifest, signed: v1::SignedManifest, renditions: Vec<ClearedRendition> },
+    Cleared {
+        manifest: VerifiedManifest,
+        signed: v1::SignedManifest,
+        renditions: Vec<ClearedRendition>,
+    },
 }
 
 /// An admitted request.
@@ -129,7 +133,11 @@ pub(crate) fn admit_generate(
 /// The report id of a request: a UUID in its metadata, chosen by the caller.
 pub(crate) fn report_id(metadata: &tonic::metadata::MetadataMap) -> Result<Uuid, Fault> {
     let bad = Fault::BadField(METADATA_REPORT_ID);
-    let text = metadata.get(METADATA_REPORT_ID).ok_or(bad)?.to_str().map_err(|_| bad)?;
+    let text = metadata
+        .get(METADATA_REPORT_ID)
+        .ok_or(bad)?
+        .to_str()
+        .map_err(|_| bad)?;
     let id = Uuid::try_parse(text).map_err(|_| bad)?;
     if id.is_nil() { Err(bad) } else { Ok(id) }
 }
@@ -147,7 +155,11 @@ pub(crate) fn context(
 }
 
 fn bounded(len: usize, max: usize, field: &'static str) -> Result<(), Fault> {
-    if len > max { Err(Fault::TooLarge(field)) } else { Ok(()) }
+    if len > max {
+        Err(Fault::TooLarge(field))
+    } else {
+        Ok(())
+    }
 }
 
 /// A capsule names its report in its clear header. Its seal is opened and its signature checked by
@@ -159,5 +171,9 @@ fn capsule_is_for(capsule: &[u8], report_id: Uuid) -> Result<(), Fault> {
     if header.content() != v1::Content::Capsule {
         return Err(Fault::BadField("capsule"));
     }
-    if header.report_id == report_id.as_bytes() { Ok(()) } else { Err(Fault::ReportIdMismatch) }
+    if header.report_id == report_id.as_bytes() {
+        Ok(())
+    } else {
+        Err(Fault::ReportIdMismatch)
+    }
 }

@@ -72,15 +72,34 @@ impl std::fmt::Debug for Cleaner {
 }
 
 impl Cleaner {
-    pub(crate) fn new(deidentifier: Deidentifier, pseudonyms: HmacPseudonyms, redactor: Option<Redactor>) -> Self {
-        Self { deidentifier: Arc::new(deidentifier), pseudonyms: Arc::new(pseudonyms), redactor }
+    pub(crate) fn new(
+        deidentifier: Deidentifier,
+        pseudonyms: HmacPseudonyms,
+        redactor: Option<Redactor>,
+    ) -> Self {
+        Self {
+            deidentifier: Arc::new(deidentifier),
+            pseudonyms: Arc::new(pseudonyms),
+            redactor,
+        }
     }
 
     pub(crate) async fn clean(&self, submitted: Submitted) -> Result<Cleaned, Refusal> {
-        let Submitted { films, query, mut patient, mut imaging, urgency, .. } = submitted;
+        let Submitted {
+            films,
+            query,
+            mut patient,
+            mut imaging,
+            urgency,
+            ..
+        } = submitted;
         let mut known = KnownIdentifiers::new();
         let (films, withheld_objects) = match films {
-            Films::Cleared { manifest, renditions, .. } => {
+            Films::Cleared {
+                manifest,
+                renditions,
+                ..
+            } => {
                 let films = renditions
                     .into_iter()
                     .map(|rendition| CleanFilm {
@@ -116,8 +135,18 @@ impl Cleaner {
             let scrubbed = scrub(&query, &known);
             (scrubbed.text, known)
         });
-        let (query, known) = query.await.map_err(|_| refused(v1::ReasonCode::GuardFailed))?;
-        Ok(Cleaned { films, query, patient, imaging, urgency, withheld_objects, known })
+        let (query, known) = query
+            .await
+            .map_err(|_| refused(v1::ReasonCode::GuardFailed))?;
+        Ok(Cleaned {
+            films,
+            query,
+            patient,
+            imaging,
+            urgency,
+            withheld_objects,
+            known,
+        })
     }
 }
 
@@ -141,7 +170,12 @@ fn refused(reason: v1::ReasonCode) -> Refusal {
         reason: reason.into(),
         duration_us: 0,
     };
-    Refusal { reason, verdicts: vec![verdict], input: None, renditions: Vec::new() }
+    Refusal {
+        reason,
+        verdicts: vec![verdict],
+        input: None,
+        renditions: Vec::new(),
+    }
 }
 
 /// A name for a picture, which has no SOP Instance UID: the UUID form of PS3.5 B.2.

@@ -124,13 +124,21 @@ impl Drafter {
         let cleaned = &screened.cleaned;
         if cleaned.films.len() > self.engine.facts().max_films {
             // A draft from some of the films would look like one from all of them.
-            return Ok(Drafted { screened, draft: None });
+            return Ok(Drafted {
+                screened,
+                draft: None,
+            });
         }
         let pngs: Vec<Vec<u8>> = cleaned.films.iter().map(|film| film.png.clone()).collect();
         let films = tokio::task::spawn_blocking(move || {
-            pngs.iter().map(|png| preprocess::decode(png)).collect::<Option<Vec<_>>>()
+            pngs.iter()
+                .map(|png| preprocess::decode(png))
+                .collect::<Option<Vec<_>>>()
         });
-        let films = films.await.map_err(|_| Fault::Internal)?.ok_or(Fault::BadField("rendition"))?;
+        let films = films
+            .await
+            .map_err(|_| Fault::Internal)?
+            .ok_or(Fault::BadField("rendition"))?;
         let input = Input {
             films,
             query: cleaned.query.clone(),
@@ -138,14 +146,21 @@ impl Drafter {
             imaging: cleaned.imaging,
             urgency: cleaned.urgency,
         };
-        let draft = self.engine.draft(input).await.map_err(|error| match error {
-            EngineError::Overloaded => Fault::Overloaded,
-            EngineError::Stopped => Fault::Stopping,
-            error => {
-                tracing::error!(%error, "The model failed.");
-                Fault::Model
-            }
-        })?;
-        Ok(Drafted { screened, draft: Some(draft) })
+        let draft = self
+            .engine
+            .draft(input)
+            .await
+            .map_err(|error| match error {
+                EngineError::Overloaded => Fault::Overloaded,
+                EngineError::Stopped => Fault::Stopping,
+                error => {
+                    tracing::error!(%error, "The model failed.");
+                    Fault::Model
+                }
+            })?;
+        Ok(Drafted {
+            screened,
+            draft: Some(draft),
+        })
     }
 }

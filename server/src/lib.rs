@@ -36,8 +36,8 @@ pub mod engine {
     pub use crate::draft::graphs::{Encoded, Graphs};
     pub use crate::draft::preprocess::{Input, normalise};
     pub use crate::draft::spec::{
-        AgeIds, ConfidenceMethod, ConfidenceSpec, DecodeSpec, Equalise, GraphsSpec, InputSpec, LabelSpec,
-        ReportSpec, Resize, SexIds, TextSpec, ViewIds,
+        AgeIds, ConfidenceMethod, ConfidenceSpec, DecodeSpec, Equalise, GraphsSpec, InputSpec,
+        LabelSpec, ReportSpec, Resize, SexIds, TextSpec, ViewIds,
     };
     pub use crate::draft::text::{Context, TextIds, TextLayout};
     pub use crate::draft::{EngineError, Label};

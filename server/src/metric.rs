@@ -83,7 +83,11 @@ pub(crate) fn describe() {
     ] {
         metrics::describe_counter!(counter.name(), counter.help());
     }
-    for histogram in [M::RequestDurationSeconds, M::StepDurationSeconds, M::BatchRows] {
+    for histogram in [
+        M::RequestDurationSeconds,
+        M::StepDurationSeconds,
+        M::BatchRows,
+    ] {
         metrics::describe_histogram!(histogram.name(), histogram.help());
     }
     for gauge in [M::QueueSize, M::ExecutionProviderInfo] {
@@ -98,7 +102,8 @@ pub(crate) fn count(metric: Metric, key: &'static str, value: &'static str) {
 
 /// Counts a guard's verdict.
 pub(crate) fn guard(name: &'static str, verdict: &'static str) {
-    metrics::counter!(Metric::GuardVerdictsTotal.name(), "guard" => name, "verdict" => verdict).increment(1);
+    metrics::counter!(Metric::GuardVerdictsTotal.name(), "guard" => name, "verdict" => verdict)
+        .increment(1);
 }
 
 /// Records the time of one step.
@@ -108,13 +113,18 @@ pub(crate) fn step(name: &'static str, time: Duration) {
 
 /// Counts a finished request.
 pub(crate) fn request(method: &'static str, result: &'static str, time: Duration) {
-    metrics::counter!(Metric::RequestsTotal.name(), "method" => method, "result" => result).increment(1);
+    metrics::counter!(Metric::RequestsTotal.name(), "method" => method, "result" => result)
+        .increment(1);
     metrics::histogram!(Metric::RequestDurationSeconds.name(), "method" => method).record(time);
 }
 
 /// Counts a report's outcome and reasons.
 pub(crate) fn assessed(assessment: &v1::Assessment) {
-    count(Metric::OutcomesTotal, "outcome", assessment.outcome().as_str_name());
+    count(
+        Metric::OutcomesTotal,
+        "outcome",
+        assessment.outcome().as_str_name(),
+    );
     for reason in assessment.reasons() {
         count(Metric::ReasonsTotal, "reason", reason.as_str_name());
     }

@@ -29,7 +29,11 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     /// Runs an admitted request to its report. Refusals end it early, and are reports as well.
-    pub(crate) async fn run(&self, submitted: Submitted, progress: Progress<'_>) -> Result<Assessed, Fault> {
+    pub(crate) async fn run(
+        &self,
+        submitted: Submitted,
+        progress: Progress<'_>,
+    ) -> Result<Assessed, Fault> {
         let head = assess::Head::of(&submitted);
 
         // First of all: nothing after this line ever sees an identifier.

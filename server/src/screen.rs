@@ -38,7 +38,9 @@ pub(crate) struct Screener {
 
 impl std::fmt::Debug for Screener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.guards.iter().map(|guard| guard.name())).finish()
+        f.debug_list()
+            .entries(self.guards.iter().map(|guard| guard.name()))
+            .finish()
     }
 }
 
@@ -47,7 +49,9 @@ impl Screener {
     pub(crate) fn new(max_query_chars: usize, timeout: Duration) -> Self {
         let guards: Vec<Arc<dyn Guard<str>>> = vec![
             // Bounds the work of every guard after it.
-            Arc::new(length::Length { max_chars: max_query_chars }),
+            Arc::new(length::Length {
+                max_chars: max_query_chars,
+            }),
             // An override attempt is refused even when it also speaks of a crisis.
             Arc::new(injection::Injection),
             // Only escalates: a suicidal patient's film must still be read.
@@ -72,7 +76,11 @@ impl Screener {
         let text: Arc<str> = cleaned.query.as_str().into();
         let report = guard::run(&self.guards, text, self.timeout).await;
         match report.blocked {
-            None => Ok(Screened { cleaned, escalations: report.escalations, verdicts: report.verdicts }),
+            None => Ok(Screened {
+                cleaned,
+                escalations: report.escalations,
+                verdicts: report.verdicts,
+            }),
             Some(reason) => Err(Refusal {
                 reason,
                 verdicts: report.verdicts,

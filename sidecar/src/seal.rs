@@ -37,6 +37,11 @@ impl Sealed {
         &self.bytes
     }
 
+    /// Gives the envelope up.
+    pub(crate) fn into_envelope(self) -> v1::SealedReport {
+        self.envelope
+    }
+
     /// SHA-256 of [`Sealed::bytes`].
     pub(crate) fn sha256(&self) -> [u8; 32] {
         self.sha256

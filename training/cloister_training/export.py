@@ -9,9 +9,9 @@ result does not depend on its batch mates.
 from __future__ import annotations
 
 import copy
-import io
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -113,15 +113,15 @@ def _trace(
     names: tuple[list[str], list[str]],
     axes: dict[str, dict[int, str]],
 ) -> onnx.ModelProto:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        file = Path(folder) / "graph.onnx"
         # The tracing exporter is announced as legacy; the graphs are compared with PyTorch by
         # `parity` afterwards, which is what its warnings are about.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
             example,
-            buffer,
+            file,
             input_names=names[0],
             output_names=names[1],
             dynamic_axes=axes,
@@ -129,7 +129,7 @@ def _trace(
             dynamo=False,
         )
         outputs = module(*example)
-    graph = onnx.load_from_string(buffer.getvalue())
+        graph = onnx.load(file)
     # The exporter names sizes that it could not follow; the server wants numbers where they are fixed.
     for value, output in zip(graph.graph.output, outputs, strict=True):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):

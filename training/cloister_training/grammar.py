@@ -318,24 +318,35 @@ def _noise(rng: random.Random) -> str:
     return " ".join(words)
 
 
-def sample_query(rng: random.Random, questions: Sequence[str] = QUESTIONS) -> Query:
-    """A query as a clinician might type it: full reports, one finding, two, or an unknown one."""
-    kind = rng.random()
-    if kind < 0.04:
+def sample_report_query(rng: random.Random) -> Query:
+    """A query for a full report, or one that asks for nothing known."""
+    if rng.random() < 0.1:
         return Query(_noise(rng))
-    if kind < 0.42:
-        return Query(_in_context(rng, rng.choice(REPORT_QUERIES)))
-    template = rng.choice(questions)
-    if kind < 0.82:
+    return Query(_in_context(rng, rng.choice(REPORT_QUERIES)))
+
+
+def sample_question(rng: random.Random, questions: Sequence[str] = QUESTIONS) -> Query:
+    """A question for one finding, for two, or for one without a head."""
+    kind, template = rng.random(), rng.choice(questions)
+    if kind < 0.68:
         index = rng.randrange(len(LABELS))
         asked = rng.choice(LABELS[index].asked_as)
         return Query(_in_context(rng, template.format(x=asked)), (index,))
-    if kind < 0.90:
+    if kind < 0.82:
         first, second = rng.sample(range(len(LABELS)), 2)
         asked = f"{rng.choice(LABELS[first].asked_as)} or {rng.choice(LABELS[second].asked_as)}"
         return Query(_in_context(rng, template.format(x=asked)), (first, second))
     phrase = rng.choice(tuple(NOT_ASSESSED))
     return Query(_in_context(rng, template.format(x=rng.choice(NOT_ASSESSED[phrase]))), (), (phrase,))
+
+
+def sample_query(
+    rng: random.Random, questions: Sequence[str] = QUESTIONS, report: bool | None = None
+) -> Query:
+    """A query as a clinician might type it; of either kind unless `report` says which."""
+    if rng.random() < 0.42 if report is None else report:
+        return sample_report_query(rng)
+    return sample_question(rng, questions)
 
 
 def sample_context(rng: random.Random) -> Context:

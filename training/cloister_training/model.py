@@ -9,6 +9,8 @@ What is worth knowing:
   logits) and gives the decoder one token per label, in which the probability stands as a
   thermometer over the grammar's bands. So the words follow the probabilities by construction; the
   patch tokens are there for the Model issue.
+- The query's few tokens are lost among hundreds of others, and a short run does not find them. So
+  the encoder also gets their mean as one request token, and the context's sum as another.
 - The decoder's output matrix is not tied to its embeddings: tied and untrained, the likeliest
   token is the input token, and a parity test on that proves nothing.
 - Nothing depends on batch mates: no batch statistics at inference, no per-tensor activation scale.
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .grammar import LABELS, MAX_ABSENT, UPPER_EDGES
-from .tokenizer import VOCABULARY
+from .tokenizer import QUERY, SPECIAL, VOCABULARY
 
 MASKED = -1e9
 
@@ -87,6 +89,9 @@ class Residual(nn.Module):
 
 class Vision(nn.Module):
     """pixels `[b,1,H,W]` -> tokens `[b,T,D]`, pooled `[b,P]`, label logits `[b,L]`."""
+
+    slope: Tensor
+    shift: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -249,6 +254,9 @@ class TextModel(nn.Module):
         self.label = nn.Parameter(torch.randn(config.labels, width) * 0.3)
         self.thermometer = nn.Linear(5, width)
         self.film_evidence = nn.Linear(config.labels, width)
+        self.asked = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.context = nn.Linear(width, width)
+        self.request = nn.Parameter(torch.randn(2, width) * 0.3)
         # Where the grammar changes its words, per label, as logits; set before the text training.
         start = torch.tensor((MAX_ABSENT, *UPPER_EDGES)).logit()
         self.register_buffer("edges", start.repeat(config.labels, 1))
@@ -267,6 +275,9 @@ class TextModel(nn.Module):
                 nn.init.normal_(weight, std=0.02)
         nn.init.normal_(self.embed.weight, std=0.3)
 
+    def decoder_layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]
+
     def set_edges(self, edges: list[tuple[float, float, float, float]]) -> None:
         """Gives the encoder the probabilities at which the words change."""
         self.edges.copy_(torch.tensor(edges).logit())
@@ -279,16 +290,28 @@ class TextModel(nn.Module):
         steps = torch.sigmoid((logits - self.edges) * 8.0)
         return self.thermometer(torch.cat([steps, logits / 4.0], dim=2)) + self.label
 
-    def film_part(self, image_tokens: Tensor) -> Tensor:
+    def request_tokens(self, text_ids: Tensor, text_mask: Tensor, embedded: Tensor) -> Tensor:
+        """What is asked (mean over the query's tokens) and the context (sum of its three)."""
+        context = ((text_ids > QUERY) & (text_ids < len(SPECIAL))).long() * text_mask
+        begun = (torch.cumsum((text_ids == QUERY).long(), dim=1) > 0).long()
+        query = begun * text_mask * (1 - context)
+        query = query.to(embedded.dtype).unsqueeze(2)
+        # <query> itself is counted, so that an empty query has a mean too.
+        asked = self.asked((embedded * query).sum(dim=1) / query.sum(dim=1).clamp(min=1.0))
+        about = self.context((embedded * context.to(embedded.dtype).unsqueeze(2)).sum(dim=1))
+        return torch.stack([asked, about], dim=1) + self.request
+
+    def film_part(self, image_tokens: Tensor, places: Tensor | None) -> Tensor:
         films = image_tokens.shape[1]
         patches = self.patch(image_tokens[:, :, :-1])
         evidence = self.film_evidence(image_tokens[:, :, -1:, : self.config.labels].clamp(-12.0, 12.0) / 4.0)
-        tokens = torch.cat([patches, evidence], dim=2) + self.place
+        place = self.place if places is None else self.place[places]
+        tokens = torch.cat([patches, evidence], dim=2) + place
         return (tokens + self.film[:films].unsqueeze(1)).flatten(1, 2)
 
     def encoder_bias(self, image: int, texts: Tensor, mask: Tensor) -> Tensor:
         """Bias `[b,heads,Sx,Sx]`: by the kinds of the two tokens, and by distance within text."""
-        labels = self.config.labels
+        labels = self.config.labels + 2
         kinds = torch.cat(
             [
                 torch.zeros(image, dtype=torch.long),
@@ -309,20 +332,31 @@ class TextModel(nn.Module):
         return bias + (1.0 - mask.to(bias.dtype)).unsqueeze(1).unsqueeze(2) * MASKED
 
     def prefix(
-        self, image_tokens: Tensor, film_mask: Tensor, text_ids: Tensor, text_mask: Tensor
+        self,
+        image_tokens: Tensor,
+        film_mask: Tensor,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        places: Tensor | None = None,
     ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Runs once per study: cross-attention keys and values per decoder layer, and their mask."""
-        per_film = self.config.film_tokens
-        films = self.film_part(image_tokens)
+        """Runs once per study: cross-attention keys and values per decoder layer, and their mask.
+
+        `places` names the film tokens that are given, evidence last; all of them if absent
+        (training leaves patches out).
+        """
+        per_film = self.config.film_tokens if places is None else places.shape[0]
+        films = self.film_part(image_tokens, places)
         labels = self.label_tokens(image_tokens, film_mask)
-        x = torch.cat([films, labels, self.embed(text_ids)], dim=1)
+        embedded = self.embed(text_ids)
+        labels = torch.cat([labels, self.request_tokens(text_ids, text_mask, embedded)], dim=1)
+        x = torch.cat([films, labels, embedded], dim=1)
         film_places = film_mask.unsqueeze(2).expand(-1, -1, per_film).flatten(1)
         mask = torch.cat([film_places, torch.ones_like(labels[:, :, 0], dtype=torch.long), text_mask], 1)
         bias = self.encoder_bias(image_tokens.shape[1] * per_film, text_ids, mask)
         for layer in self.encoder:
             x = layer(x, bias)
         x = self.encoder_norm(x)
-        pairs = [layer.cross.keys_values(x) for layer in self.decoder]
+        pairs = [layer.cross.keys_values(x) for layer in self.decoder_layers()]
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs], mask
 
     def decoder_bias(self, count: int, past: int, positions: Tensor, past_length: Tensor) -> Tensor:
@@ -366,10 +400,16 @@ class TextModel(nn.Module):
         return [(empty, empty) for _ in self.decoder]
 
     def forward(
-        self, image_tokens: Tensor, film_mask: Tensor, text_ids: Tensor, text_mask: Tensor, ids: Tensor
+        self,
+        image_tokens: Tensor,
+        film_mask: Tensor,
+        text_ids: Tensor,
+        text_mask: Tensor,
+        ids: Tensor,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Teacher-forced logits: `ids` starts with <bos>."""
-        keys, values, mask = self.prefix(image_tokens, film_mask, text_ids, text_mask)
+        keys, values, mask = self.prefix(image_tokens, film_mask, text_ids, text_mask, places)
         start = torch.zeros(ids.shape[0], dtype=torch.long)
         cross = list(zip(keys, values, strict=True))
         return self.step(ids, start, mask, cross, self.no_past(ids.shape[0]), start)[0]

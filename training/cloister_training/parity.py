@@ -273,5 +273,4 @@ def write(file: Path, vision: Vision, text: TextModel, tokens: Tokenizer) -> Non
         "tolerance": {"label_logits": 0.002, "top_logprobs": 0.002},
         "cases": cases,
     }
-    lines = json.dumps(content, indent=1).replace("\n    ", " ").replace("\n     ", " ")
-    file.write_text(json.dumps(json.loads(lines), separators=(",", ":")) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -1,168 +1,211 @@
-//! Checkpoints: C2SP `tlog-checkpoint` texts in C2SP `signed-note` form, signed with Ed25519.
+//! Signed tree heads: C2SP tlog-checkpoint inside a C2SP signed-note.
 //!
 //! ```text
 //! <origin>
-//! <tree size, decimal>
-//! <root hash, base64>
+//! <size>
+//! <base64 root>
 //!
-//! — <key name> <base64(key id || signature)>
+//! — <origin> <base64 of 4 bytes key hash and 64 bytes Ed25519 signature>
 //! ```
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use cloister_seal::{SigningKey, VerifyingKey};
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
-use ed25519_dalek::{Signature, Signer as _};
 use sha2::{Digest, Sha256};
 
-use crate::error::{AuditError, VerifyError};
+use crate::error::VerifyError;
 use crate::tree::Hash;
 
-/// Signature type byte of Ed25519 in `signed-note`.
+/// Signature type of Ed25519 in a signed note.
 const ED25519: u8 = 1;
+/// A note is some hundred bytes, a kilobyte per witness.
+const LARGEST_BYTES: usize = 64 << 10;
 
-/// What a verified checkpoint says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Checkpoint {
-    pub(crate) size: u64,
-    pub(crate) root: Hash,
+/// A verified tree head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Records covered.
+    pub size: u64,
+    /// RFC 6962 tree hash of them.
+    pub root: Hash,
 }
 
-/// Signs checkpoints of one origin.
-pub(crate) struct Signer {
-    origin: String,
-    key: ed25519_dalek::SigningKey,
-}
-
-impl Signer {
-    pub(crate) fn new(origin: &str, key: &SigningKey) -> Result<Self, AuditError> {
-        let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '+';
-        if origin.is_empty() || origin.len() > 255 || origin.contains(forbidden) {
-            return Err(AuditError::Origin);
+impl Checkpoint {
+    /// Verifies a note by the log `origin`. Signatures of others, witnesses for example, are
+    /// neither needed nor in the way.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn verify(note: &str, origin: &str, key: &VerifyingKey) -> Result<Self, VerifyError> {
+        if note.len() > LARGEST_BYTES {
+            return Err(VerifyError::Malformed);
         }
-        // A signed note is signed as it stands, without the project's domain separation, so that
-        // any C2SP tool can verify it.
-        let pem = key.to_pkcs8_pem().map_err(|_| AuditError::Key)?;
-        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|_| AuditError::Key)?;
-        Ok(Self {
-            origin: origin.into(),
-            key,
-        })
+        // The text ends with a line break, the signatures follow the last empty line.
+        let (text, signatures) = note.rsplit_once("\n\n").ok_or(VerifyError::Malformed)?;
+        let text = format!("{text}\n");
+        if text
+            .chars()
+            .any(|letter| letter.is_control() && letter != '\n')
+        {
+            return Err(VerifyError::Malformed);
+        }
+        let checkpoint = Self::parse(&text, origin)?;
+        let signed = signatures
+            .lines()
+            .any(|line| is_signed(&text, line, origin, key));
+        if signed {
+            Ok(checkpoint)
+        } else {
+            Err(VerifyError::Signature)
+        }
     }
 
-    pub(crate) fn sign(&self, checkpoint: Checkpoint) -> String {
-        let Checkpoint { size, root } = checkpoint;
-        let text = format!("{}\n{size}\n{}\n", self.origin, BASE64.encode(root));
-        let public = self.key.verifying_key().to_bytes();
-        let mut signature = key_id(&self.origin, &public).to_vec();
-        signature.extend(self.key.sign(text.as_bytes()).to_bytes());
-        format!(
-            "{text}\n\u{2014} {} {}\n",
-            self.origin,
-            BASE64.encode(signature)
-        )
+    fn parse(text: &str, origin: &str) -> Result<Self, VerifyError> {
+        let mut lines = text.lines();
+        if lines.next() != Some(origin) {
+            return Err(VerifyError::Origin);
+        }
+        let number = lines.next().ok_or(VerifyError::Malformed)?;
+        let size: u64 = number.parse().map_err(|_| VerifyError::Malformed)?;
+        let root = lines
+            .next()
+            .and_then(|root| BASE64_STANDARD.decode(root).ok());
+        let root = root
+            .and_then(|root| root.try_into().ok())
+            .ok_or(VerifyError::Malformed)?;
+        // No plus sign, no leading zeros: one number has one spelling.
+        if size.to_string() == number {
+            Ok(Self { size, root })
+        } else {
+            Err(VerifyError::Malformed)
+        }
     }
 }
 
-/// First four bytes of `SHA-256(name || "\n" || type || public key)`.
-fn key_id(name: &str, public: &[u8; 32]) -> [u8; 4] {
+/// True if `origin` may name a log: C2SP key names hold no white space and no plus sign.
+pub(crate) fn is_origin(origin: &str) -> bool {
+    let bad = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
+    (1..=256).contains(&origin.len()) && !origin.contains(bad)
+}
+
+pub(crate) fn sign(origin: &str, size: u64, root: &Hash, key: &SigningKey) -> String {
+    let text = format!("{origin}\n{size}\n{}\n", BASE64_STANDARD.encode(root));
+    let mut signature = key_hash(origin, &key.verifying_key()).to_vec();
+    signature.extend_from_slice(&key.sign_note(&text));
+    format!(
+        "{text}\n\u{2014} {origin} {}\n",
+        BASE64_STANDARD.encode(signature)
+    )
+}
+
+/// First 4 bytes of SHA-256(name || 0x0A || type || public key).
+fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
     let hash: Hash = Sha256::new()
         .chain_update(name)
         .chain_update([b'\n', ED25519])
-        .chain_update(public)
+        .chain_update(key.to_bytes())
         .finalize()
         .into();
     let [a, b, c, d, ..] = hash;
     [a, b, c, d]
 }
 
-/// Reads a checkpoint of `origin` that carries a signature by `key`. Signatures by others, such as
-/// witnesses, are passed over.
-pub(crate) fn verify(
-    note: &str,
-    origin: &str,
-    key: &VerifyingKey,
-) -> Result<Checkpoint, VerifyError> {
-    let (text, signatures) = note.split_once("\n\n").ok_or(VerifyError::Malformed)?;
-    let text = format!("{text}\n");
-    let mut lines = text.lines();
-    if lines.next() != Some(origin) {
-        return Err(VerifyError::Origin);
-    }
-    let size = lines.next().ok_or(VerifyError::Malformed)?;
-    let size: u64 = size.parse().map_err(|_| VerifyError::Malformed)?;
-    let root = lines.next().ok_or(VerifyError::Malformed)?;
-    let root = BASE64.decode(root).map_err(|_| VerifyError::Malformed)?;
-    let root: Hash = root.try_into().map_err(|_| VerifyError::Malformed)?;
-
-    let pem = key.to_pem().map_err(|_| VerifyError::Key)?;
-    let key =
-        ed25519_dalek::VerifyingKey::from_public_key_pem(&pem).map_err(|_| VerifyError::Key)?;
-    let id = key_id(origin, key.as_bytes());
-    let signed = signatures.lines().any(|line| {
-        signature_of(line, origin, id)
-            .is_some_and(|signature| key.verify_strict(text.as_bytes(), &signature).is_ok())
-    });
-    signed
-        .then_some(Checkpoint { size, root })
-        .ok_or(VerifyError::Signature)
-}
-
-fn signature_of(line: &str, name: &str, id: [u8; 4]) -> Option<Signature> {
-    let rest = line.strip_prefix("\u{2014} ")?.strip_prefix(name)?;
-    let bytes = BASE64.decode(rest.strip_prefix(' ')?).ok()?;
-    let signature = bytes.strip_prefix(&id)?;
-    Signature::from_slice(signature).ok()
+fn is_signed(text: &str, line: &str, name: &str, key: &VerifyingKey) -> bool {
+    let Some((signer, signature)) = line
+        .strip_prefix("\u{2014} ")
+        .and_then(|rest| rest.split_once(' '))
+    else {
+        return false;
+    };
+    let Ok(signature) = BASE64_STANDARD.decode(signature) else {
+        return false;
+    };
+    let Some((hash, signature)) = signature.split_first_chunk::<4>() else {
+        return false;
+    };
+    signer == name && *hash == key_hash(name, key) && key.verify_note(text, signature).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ORIGIN: &str = "hospital.test/sidecar/0";
+    const ORIGIN: &str = "hospital.example/sidecar/0";
 
     #[test]
-    fn a_checkpoint_verifies_only_as_signed_by_the_pinned_key_for_its_origin() {
+    fn a_signed_note_verifies_and_no_flipped_bit_does() {
         let key = SigningKey::generate().unwrap();
-        let checkpoint = Checkpoint {
-            size: 7,
-            root: [3; 32],
-        };
-        let note = Signer::new(ORIGIN, &key).unwrap().sign(checkpoint);
         let public = key.verifying_key();
-        assert_eq!(verify(&note, ORIGIN, &public).unwrap(), checkpoint);
-        // A witness's line is passed over.
-        let cosigned = format!("{note}\u{2014} witness.example AAAA\n");
-        assert_eq!(verify(&cosigned, ORIGIN, &public).unwrap(), checkpoint);
-
-        let other = SigningKey::generate().unwrap().verifying_key();
-        assert!(matches!(
-            verify(&note, ORIGIN, &other),
-            Err(VerifyError::Signature)
-        ));
-        let grown = note.replacen("\n7\n", "\n8\n", 1);
-        assert!(matches!(
-            verify(&grown, ORIGIN, &public),
-            Err(VerifyError::Signature)
-        ));
-        assert!(matches!(
-            verify(&note, "else", &public),
-            Err(VerifyError::Origin)
-        ));
-        assert!(matches!(
-            verify("", ORIGIN, &public),
-            Err(VerifyError::Malformed)
-        ));
+        let note = sign(ORIGIN, 12, &[7; 32], &key);
+        let lines: Vec<_> = note.lines().collect();
+        assert_eq!(lines[..2], [ORIGIN, "12"]);
+        assert_eq!(lines[3], "");
+        assert!(lines[4].starts_with("\u{2014} hospital.example/sidecar/0 "));
+        let checkpoint = Checkpoint::verify(&note, ORIGIN, &public).unwrap();
+        assert_eq!(
+            checkpoint,
+            Checkpoint {
+                size: 12,
+                root: [7; 32]
+            }
+        );
+        let last = note.len() - 1;
+        for bit in 0..last * 8 {
+            let mut bytes = note.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let Ok(altered) = String::from_utf8(bytes) else {
+                continue;
+            };
+            assert!(
+                Checkpoint::verify(&altered, ORIGIN, &public).is_err(),
+                "bit {bit}"
+            );
+        }
     }
 
     #[test]
-    fn an_origin_that_would_break_the_note_is_refused() {
+    fn another_origin_key_or_spelling_is_refused_and_a_witness_is_not() {
         let key = SigningKey::generate().unwrap();
-        for origin in ["", "a b", "a\nb", "a+b"] {
-            assert!(
-                matches!(Signer::new(origin, &key), Err(AuditError::Origin)),
-                "{origin:?}"
+        let public = key.verifying_key();
+        let note = sign(ORIGIN, 12, &[7; 32], &key);
+        let other = SigningKey::generate().unwrap();
+        assert!(matches!(
+            Checkpoint::verify(&note, "hospital.example/sidecar/1", &public),
+            Err(VerifyError::Origin)
+        ));
+        assert!(matches!(
+            Checkpoint::verify(&note, ORIGIN, &other.verifying_key()),
+            Err(VerifyError::Signature)
+        ));
+        let witnessed = format!("{note}\u{2014} witness.example AAAA\n");
+        assert!(Checkpoint::verify(&witnessed, ORIGIN, &public).is_ok());
+        for text in ["012", "+12", " 12", "-1", "18446744073709551616"] {
+            let text = format!("{ORIGIN}\n{text}\n{}\n", BASE64_STANDARD.encode([7; 32]));
+            let mut signature = key_hash(ORIGIN, &public).to_vec();
+            signature.extend_from_slice(&key.sign_note(&text));
+            let note = format!(
+                "{text}\n\u{2014} {ORIGIN} {}\n",
+                BASE64_STANDARD.encode(signature)
             );
+            let verified = Checkpoint::verify(&note, ORIGIN, &public);
+            assert!(matches!(verified, Err(VerifyError::Malformed)), "{note}");
         }
+    }
+
+    #[test]
+    fn the_key_hash_is_the_one_of_the_c2sp_specification() {
+        // golang.org/x/mod/sumdb/note, example verifier key PeterNeumann+c74f20a3+ARpc…
+        let key = BASE64_STANDARD
+            .decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+            .unwrap();
+        let (algorithm, key) = key.split_first().unwrap();
+        assert_eq!(*algorithm, ED25519);
+        let key = VerifyingKey::from_bytes(key.try_into().unwrap()).unwrap();
+        assert_eq!(hex::encode(key_hash("PeterNeumann", &key)), "c74f20a3");
+        let text = "If you think cryptography is the answer to your problem,\n\
+                    then you don't know what your problem is.\n";
+        let line = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+        assert!(is_signed(text, line, "PeterNeumann", &key));
     }
 }

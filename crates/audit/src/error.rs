@@ -1,88 +1,88 @@
-//! What can go wrong with an audit log. No variant carries a byte of any record.
+//! What can go wrong with events, the log and its verification.
+
+use std::io;
 
 use cloister_log::LogError;
 
-/// Why an event cannot be made or read.
+/// The event is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// The actor is neither a SPIFFE URI, an AE title nor an address.
-    #[error("the actor is malformed")]
-    Actor,
-    /// The bytes are not an event.
-    #[error("the record is not an audit event")]
+    /// Not the JSON of an event of this version.
+    #[error("malformed event")]
     Malformed,
+    /// The actor is no SPIFFE URI.
+    #[error("malformed identity")]
+    Identity,
 }
 
-/// Why the audit log failed. A caller that gets this must refuse, withhold or quarantine.
+/// Nothing is on record: the caller must not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// The segment log failed.
+    /// The log failed.
     #[error("audit log: {0}")]
     Log(#[from] LogError),
-    /// The event could not be encoded.
+    /// The event could not be written down.
     #[error("audit event: {0}")]
     Event(#[from] EventError),
-    /// The signing key is unusable.
-    #[error("the audit signing key is unusable")]
-    Key,
-    /// The origin is empty, or holds a space, a plus sign or a control character.
-    #[error("the audit origin is malformed")]
+    /// The origin is empty or holds white space or plus signs.
+    #[error("malformed audit log origin")]
     Origin,
-    /// There is no such leaf yet.
-    #[error("no such leaf")]
+    /// The records are not those that the last checkpoint signed: edited, dropped or rolled back.
+    #[error("the audit log does not agree with its own last checkpoint")]
+    Tampered,
+    /// The checkpoint is not signed by this log's key.
+    #[error("the audit log's checkpoint is not its own")]
+    Checkpoint,
+    /// There is no such record.
+    #[error("no such audit record")]
     NoSuchLeaf,
-    /// The checkpoint on disk claims more records than the log holds: somebody cut the log.
-    #[error("the log holds {records} records, the stored checkpoint covers {covered}")]
-    Truncated {
-        /// Records in the log.
-        records: u64,
-        /// Records that the checkpoint covers.
-        covered: u64,
-    },
-    /// The checkpoint on disk is not ours, or its root is not the log's.
-    #[error("the stored checkpoint does not match the log: {0}")]
-    Checkpoint(#[from] VerifyError),
+    /// The checkpoint file was not read or written.
+    #[error("audit checkpoint: {0}")]
+    Io(#[from] io::Error),
 }
 
-/// Why an audit log or a proof is not accepted.
+/// The log, or a proof from it, is not to be believed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The log's files are damaged.
+    /// Damaged records.
     #[error("audit log: {0}")]
     Log(#[from] LogError),
-    /// The checkpoint is missing.
+    /// There is no checkpoint.
     #[error("the checkpoint is missing")]
     NoCheckpoint,
-    /// The checkpoint is not a C2SP signed note.
-    #[error("the checkpoint is malformed")]
+    /// The checkpoint was not read.
+    #[error("audit checkpoint: {0}")]
+    Io(#[from] io::Error),
+    /// No C2SP checkpoint.
+    #[error("malformed checkpoint")]
     Malformed,
-    /// The checkpoint names another log.
+    /// A checkpoint of another log.
     #[error("the checkpoint belongs to another log")]
     Origin,
-    /// No signature on the checkpoint verifies with the pinned key.
+    /// Not signed by the pinned key.
     #[error("the checkpoint's signature does not verify")]
     Signature,
-    /// Records that the checkpoint covers are gone.
-    #[error("the log holds {records} records, the checkpoint covers {covered}")]
+    /// Records before the checkpoint are gone.
+    #[error("the log holds {records} records, its checkpoint covers {covered}")]
     Cut {
-        /// Records in the log.
+        /// Records found.
         records: u64,
         /// Records that the checkpoint covers.
         covered: u64,
     },
-    /// A record before the checkpoint was changed, dropped or moved.
-    #[error("the log's root is not the checkpoint's")]
+    /// Records before the checkpoint were changed, dropped or reordered.
+    #[error("the records do not give the root that the checkpoint signed")]
     Root,
-    /// The path does not lead from the leaf to the root.
+    /// A record is no event.
+    #[error("record {record} is no event")]
+    Event {
+        /// Its number.
+        record: u64,
+    },
+    /// The path does not lead from the record to the checkpoint.
     #[error("the inclusion proof does not verify")]
     Inclusion,
-    /// The record is not an event.
-    #[error("record {0} is not an audit event")]
-    Event(u64),
-    /// The signing key is unusable.
-    #[error("the pinned key is unusable")]
-    Key,
 }

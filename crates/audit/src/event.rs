@@ -1,58 +1,97 @@
-//! One audit event: who, what, when, the pseudonymous object, the decision, the reason code.
+//! One event: JSON without free text.
 //!
-//! Logged as one JSON object, so that a reviewer can read the log with any text tool. There is no
-//! free text and never an unkeyed hash of an identifier, a query, a report text or an identified
-//! object: `object_sha256` is for ciphertexts, bundles and policies.
+//! Hashes are of ciphertexts, bundles and policies only. An unkeyed hash of an identifier, query
+//! or report text could be guessed, so there is no field for one.
 
-use cloister_phi::Pseudonym;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cloister_phi::{AeTitle, Pseudonym};
 use cloister_seal::KeyId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::EventError;
-use crate::vocabulary::{Action, Actor, Decision, Reason};
+use crate::reason::{Action, Decision, Reason};
 
-/// An audit event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+const FORMAT: u32 = 1;
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// `spiffe://<trust-domain>/<role>/<name>` of a verified certificate.
+    Spiffe(String),
+    /// A calling AE title, as claimed.
+    AeTitle(AeTitle),
+    /// A source address.
+    Ip(IpAddr),
+}
+
+impl Actor {
+    /// Checks a SPIFFE URI.
+    ///
+    /// # Errors
+    /// [`EventError::Identity`].
+    pub fn spiffe(uri: &str) -> Result<Self, EventError> {
+        let name = |part: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            !part.is_empty() && part.bytes().all(allowed)
+        };
+        let path = uri.strip_prefix("spiffe://").filter(|_| uri.len() <= 512);
+        let parts: Vec<_> = path.ok_or(EventError::Identity)?.split('/').collect();
+        if parts.len() != 3 || !parts.into_iter().all(name) {
+            return Err(EventError::Identity);
+        }
+        Ok(Self::Spiffe(uri.to_owned()))
+    }
+
+    /// A calling AE title.
+    pub fn ae_title(title: &AeTitle) -> Self {
+        Self::AeTitle(title.clone())
+    }
+
+    /// A source address.
+    pub fn ip(address: IpAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+/// What goes on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     at_unix_ms: i64,
     action: Action,
     decision: Decision,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     actor: Option<Actor>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    report_id: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "pseudonym")]
+    report: Option<Uuid>,
     study: Option<Pseudonym>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "hash")]
-    object_sha256: Option<[u8; 32]>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "key_ids")]
-    recipients: Vec<KeyId>,
-    /// How many alike events this record stands for.
+    sha256: Option<[u8; 32]>,
     count: u32,
+    recipients: Vec<KeyId>,
 }
 
 impl Event {
-    /// An allowed action, now.
+    /// `action`, allowed, now, once.
     pub fn new(action: Action) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self {
-            at_unix_ms: now_unix_ms(),
+            at_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
             action,
             decision: Decision::Allowed,
             reason: None,
             actor: None,
-            report_id: None,
+            report: None,
             study: None,
-            object_sha256: None,
-            recipients: Vec::new(),
+            sha256: None,
             count: 1,
+            recipients: Vec::new(),
         }
     }
 
-    /// An action declined by policy.
+    /// `action`, refused by a rule.
     pub fn refused(action: Action, reason: Reason) -> Self {
         Self {
             decision: Decision::Refused,
@@ -61,7 +100,7 @@ impl Event {
         }
     }
 
-    /// An action that failed.
+    /// `action`, prevented by a fault.
     pub fn failed(action: Action, reason: Reason) -> Self {
         Self {
             decision: Decision::Failed,
@@ -70,73 +109,62 @@ impl Event {
         }
     }
 
-    /// Who acted.
-    pub fn actor(mut self, actor: Actor) -> Self {
-        self.actor = Some(actor);
-        self
+    /// Who did it.
+    pub fn actor(self, actor: Actor) -> Self {
+        Self {
+            actor: Some(actor),
+            ..self
+        }
     }
 
-    /// The report it is about.
-    pub fn report(mut self, id: Uuid) -> Self {
-        self.report_id = Some(id);
-        self
+    /// Which report it was about.
+    pub fn report(self, report: Uuid) -> Self {
+        Self {
+            report: Some(report),
+            ..self
+        }
     }
 
-    /// The study's pseudonym.
-    pub fn study(mut self, pseudonym: Pseudonym) -> Self {
-        self.study = Some(pseudonym);
-        self
+    /// Which study it was about.
+    pub fn study(self, study: Pseudonym) -> Self {
+        Self {
+            study: Some(study),
+            ..self
+        }
     }
 
-    /// SHA-256 of a ciphertext, a bundle or a policy. Never of identified data.
-    pub fn object_sha256(mut self, hash: [u8; 32]) -> Self {
-        self.object_sha256 = Some(hash);
-        self
+    /// SHA-256 of a ciphertext, bundle or policy; never of anything in clear about a patient.
+    pub fn object_sha256(self, sha256: [u8; 32]) -> Self {
+        Self {
+            sha256: Some(sha256),
+            ..self
+        }
     }
 
-    /// Keys that a report was sealed to.
-    pub fn recipients(mut self, keys: impl IntoIterator<Item = KeyId>) -> Self {
-        self.recipients = keys.into_iter().collect();
-        self
+    /// To which keys.
+    pub fn recipients(self, recipients: impl IntoIterator<Item = KeyId>) -> Self {
+        Self {
+            recipients: recipients.into_iter().collect(),
+            ..self
+        }
     }
 
-    /// Why, beside the decision.
-    pub fn reason(mut self, reason: Reason) -> Self {
-        self.reason = Some(reason);
-        self
+    /// Why.
+    pub fn reason(self, reason: Reason) -> Self {
+        Self {
+            reason: Some(reason),
+            ..self
+        }
     }
 
-    /// How many alike events the record stands for.
-    pub fn count(mut self, count: u32) -> Self {
-        self.count = count;
-        self
+    /// How often, for merged events.
+    pub fn count(self, count: u32) -> Self {
+        Self { count, ..self }
     }
 
     /// When, if not now.
-    pub fn at_unix_ms(mut self, at: i64) -> Self {
-        self.at_unix_ms = at;
-        self
-    }
-
-    /// The record as logged.
-    ///
-    /// # Errors
-    /// [`EventError::Malformed`] if encoding fails, which no event that this type allows does.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, EventError> {
-        serde_json::to_vec(self).map_err(|_| EventError::Malformed)
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`EventError::Malformed`] for anything but an event with known fields and words.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EventError> {
-        serde_json::from_slice(bytes).map_err(|_| EventError::Malformed)
-    }
-
-    /// The report it is about.
-    pub fn report_id(&self) -> Option<Uuid> {
-        self.report_id
+    pub fn at_unix_ms(self, at_unix_ms: i64) -> Self {
+        Self { at_unix_ms, ..self }
     }
 
     /// What happened.
@@ -144,102 +172,176 @@ impl Event {
         self.action
     }
 
-    /// How it ended.
+    /// How it was decided.
     pub fn decision(&self) -> Decision {
         self.decision
     }
 
-    /// Why.
+    /// Why, if it says.
     pub fn why(&self) -> Option<Reason> {
         self.reason
     }
 
-    /// Who acted.
+    /// Who did it, if it says.
     pub fn who(&self) -> Option<&Actor> {
         self.actor.as_ref()
     }
 
-    /// Milliseconds since 1970 UTC.
+    /// When.
     pub fn unix_ms(&self) -> i64 {
         self.at_unix_ms
     }
 
-    /// SHA-256 of the ciphertext, bundle or policy.
-    pub fn sha256(&self) -> Option<&[u8; 32]> {
-        self.object_sha256.as_ref()
-    }
-
-    /// How many alike events the record stands for.
+    /// How often.
     pub fn occurrences(&self) -> u32 {
         self.count
     }
+
+    /// Which report it was about.
+    pub fn report_id(&self) -> Option<Uuid> {
+        self.report
+    }
+
+    /// Which study it was about.
+    pub fn study_pseudonym(&self) -> Option<&Pseudonym> {
+        self.study.as_ref()
+    }
+
+    /// The ciphertext's, bundle's or policy's SHA-256.
+    pub fn sha256(&self) -> Option<&[u8; 32]> {
+        self.sha256.as_ref()
+    }
+
+    /// To which keys.
+    pub fn recipient_key_ids(&self) -> &[KeyId] {
+        &self.recipients
+    }
+
+    /// The record: compact JSON.
+    ///
+    /// # Errors
+    /// [`EventError::Malformed`], never seen.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EventError> {
+        serde_json::to_vec(&Raw::from(self)).map_err(|_| EventError::Malformed)
+    }
+
+    /// Reads a record, refusing unknown fields and values.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EventError> {
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|_| EventError::Malformed)?;
+        raw.try_into()
+    }
 }
 
-fn now_unix_ms() -> i64 {
-    let nanoseconds = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-    i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    format: u32,
+    at_unix_ms: i64,
+    action: Action,
+    decision: Decision,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    actor: Option<RawActor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    study: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    object_sha256: Option<String>,
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    count: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
 }
 
-mod pseudonym {
-    use cloister_phi::Pseudonym;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawActor {
+    Spiffe(String),
+    AeTitle(String),
+    Ip(IpAddr),
+}
 
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Pseudonym>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(pseudonym) => serializer.serialize_str(pseudonym.as_str()),
-            None => serializer.serialize_none(),
+fn once() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_once(count: &u32) -> bool {
+    *count == 1
+}
+
+impl From<&Event> for Raw {
+    fn from(event: &Event) -> Self {
+        Self {
+            format: FORMAT,
+            at_unix_ms: event.at_unix_ms,
+            action: event.action,
+            decision: event.decision,
+            reason: event.reason,
+            actor: event.actor.as_ref().map(|actor| match actor {
+                Actor::Spiffe(uri) => RawActor::Spiffe(uri.clone()),
+                Actor::AeTitle(title) => RawActor::AeTitle(title.as_str().to_owned()),
+                Actor::Ip(address) => RawActor::Ip(*address),
+            }),
+            report_id: event.report,
+            study: event.study.as_ref().map(|study| study.as_str().to_owned()),
+            object_sha256: event.sha256.map(hex::encode),
+            count: event.count,
+            recipients: event.recipients.iter().map(ToString::to_string).collect(),
         }
     }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Pseudonym>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Pseudonym::parse(&text).map(Some).map_err(D::Error::custom)
-    }
 }
 
-mod hash {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+impl TryFrom<Raw> for Event {
+    type Error = EventError;
 
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<[u8; 32]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(hash) => serializer.serialize_str(&hex::encode(hash)),
-            None => serializer.serialize_none(),
+    fn try_from(raw: Raw) -> Result<Self, EventError> {
+        let malformed = |()| EventError::Malformed;
+        if raw.format != FORMAT {
+            return Err(EventError::Malformed);
         }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<[u8; 32]>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(D::Error::custom)?;
-        Ok(Some(hash))
-    }
-}
-
-mod key_ids {
-    use cloister_seal::KeyId;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(keys: &[KeyId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(keys.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<KeyId>, D::Error> {
-        Vec::<String>::deserialize(deserializer)?
+        let actor = match raw.actor {
+            None => None,
+            Some(RawActor::Spiffe(uri)) => Some(Actor::spiffe(&uri)?),
+            Some(RawActor::AeTitle(title)) => Some(Actor::AeTitle(
+                AeTitle::parse(&title).map_err(|_| EventError::Malformed)?,
+            )),
+            Some(RawActor::Ip(address)) => Some(Actor::Ip(address)),
+        };
+        let study = raw
+            .study
+            .map(|study| Pseudonym::parse(&study).map_err(drop))
+            .transpose();
+        let sha256 = raw.object_sha256.map(|sha256| {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(sha256, &mut bytes)
+                .map_err(drop)
+                .map(|()| bytes)
+        });
+        let recipients = raw
+            .recipients
             .iter()
-            .map(|text| KeyId::parse_hex(text).map_err(D::Error::custom))
-            .collect()
+            .map(|id| KeyId::parse_hex(id).map_err(drop));
+        Ok(Self {
+            at_unix_ms: raw.at_unix_ms,
+            action: raw.action,
+            decision: raw.decision,
+            reason: raw.reason,
+            actor,
+            report: raw.report_id,
+            study: study.map_err(malformed)?,
+            sha256: sha256.transpose().map_err(malformed)?,
+            count: raw.count,
+            recipients: recipients.collect::<Result<_, _>>().map_err(malformed)?,
+        })
     }
 }
 
@@ -247,39 +349,63 @@ mod key_ids {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_event_survives_the_log_and_unknown_words_do_not() {
-        let event = Event::refused(Action::RequestRefused, Reason::RoleNotAllowed)
-            .actor(Actor::spiffe("spiffe://hospital.test/ehr/main").unwrap())
+    fn full() -> Event {
+        Event::refused(Action::ReportWithheld, Reason::NoAssessment)
+            .actor(Actor::spiffe("spiffe://hospital.example/gateway/a").unwrap())
             .report(Uuid::from_u128(7))
-            .study(Pseudonym::parse("S-1").unwrap())
-            .object_sha256([9; 32])
-            .count(3);
-        let bytes = event.to_bytes().unwrap();
-        assert_eq!(Event::from_bytes(&bytes).unwrap(), event);
-        let text = String::from_utf8(bytes).unwrap();
-        for bad in [
-            text.replace("request_refused", "free text"),
-            text.replace("\"count\"", "\"note\":\"x\",\"count\""),
-            text.replace("spiffe://", "Jane Doe "),
-        ] {
-            assert_eq!(
-                Event::from_bytes(bad.as_bytes()),
-                Err(EventError::Malformed)
-            );
-        }
+            .study(Pseudonym::parse("study-1").unwrap())
+            .object_sha256([3; 32])
+            .recipients([KeyId::from_bytes(&[4; 16]).unwrap()])
+            .count(12)
+            .at_unix_ms(99)
     }
 
     #[test]
-    fn an_actor_is_a_plain_identity() {
-        for bad in [
-            "",
-            "spiffe://",
-            "spiffe://a/b c",
-            "http://a",
-            "spiffe://a/\n",
+    fn events_survive_their_json_and_absent_fields_take_no_room() {
+        for event in [
+            full(),
+            Event::new(Action::Started),
+            full().actor(Actor::ip("2001:db8::1".parse().unwrap())),
+            full().actor(Actor::ae_title(&AeTitle::parse("CT_1").unwrap())),
         ] {
-            assert_eq!(Actor::spiffe(bad), Err(EventError::Actor), "{bad:?}");
+            assert_eq!(
+                Event::from_bytes(&event.to_bytes().unwrap()).unwrap(),
+                event
+            );
+        }
+        let bytes = Event::new(Action::Started)
+            .at_unix_ms(1)
+            .to_bytes()
+            .unwrap();
+        let text = r#"{"format":1,"at_unix_ms":1,"action":"started","decision":"allowed"}"#;
+        assert_eq!(String::from_utf8(bytes).unwrap(), text);
+    }
+
+    #[test]
+    fn unknown_fields_values_and_formats_are_refused() {
+        let text = String::from_utf8(full().to_bytes().unwrap()).unwrap();
+        for (from, to) in [
+            (r#""format":1"#, r#""format":2"#),
+            (r#""count":12"#, r#""count":12,"note":"Doe^Jane""#),
+            ("report_withheld", "Doe^Jane"),
+            ("no_assessment", "because"),
+            ("study-1", "Doe^Jane"),
+            ("spiffe://", "https://"),
+            ("03030303", "0303030"),
+            ("04040404", "0404040404"),
+        ] {
+            let altered = text.replacen(from, to, 1);
+            assert_ne!(altered, text, "{from}");
+            assert!(Event::from_bytes(altered.as_bytes()).is_err(), "{to}");
+        }
+        for bad in [
+            "spiffe://a/b",
+            "spiffe://a/b/c/d",
+            "spiffe://a/b/ü",
+            "spiffe://a//c",
+            "x",
+        ] {
+            assert!(Actor::spiffe(bad).is_err(), "{bad}");
         }
     }
 }

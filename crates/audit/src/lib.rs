@@ -1,20 +1,25 @@
-//! The audit trail: closed events on a durable log, a Merkle tree over them, signed checkpoints.
+//! The audit trail that nobody can quietly edit.
 //!
-//! `dicom-scp` and `sidecar` each own one log with its own origin line and key. An event is durable
-//! before what it stands for becomes visible; if it cannot be written, the room refuses.
+//! Before it stands any step that decided something, after it whatever may only happen once the
+//! decision is on record (release, the answer `0000H`). Records are [`Event`]s: closed lists and
+//! numbers, no free text. They stand in a segment log; over it grows an RFC 6962 tree, whose head
+//! is signed as a C2SP checkpoint at least every second and every 256 records.
+
+pub mod merge;
 
 mod checkpoint;
 mod error;
 mod event;
 mod log;
-pub mod merge;
+mod reason;
 mod tree;
 mod verify;
-mod vocabulary;
 
 pub use cloister_seal::{KeyId, SigningKey, VerifyingKey};
+
+pub use checkpoint::Checkpoint;
 pub use error::{AuditError, EventError, VerifyError};
-pub use event::Event;
-pub use log::{AuditConfig, AuditLog, Recorded};
-pub use verify::{InclusionProof, Verified, verify_directory, verify_inclusion};
-pub use vocabulary::{Action, Actor, Decision, Reason};
+pub use event::{Actor, Event};
+pub use log::{AuditConfig, AuditLog, InclusionProof, Recorded};
+pub use reason::{Action, Decision, Reason};
+pub use verify::{Verified, verify_directory, verify_inclusion};

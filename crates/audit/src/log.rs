@@ -1,152 +1,190 @@
-//! The audit log of one room: events on the segment log, a Merkle tree over them, checkpoints.
-//!
-//! An event is durable when [`AuditLog::record`] returns; whoever needs it recorded before acting
-//! waits for that. A checkpoint is written when the log stops, and while it runs after a second or
-//! 256 records, whichever comes first.
+//! The open audit log: record, prove, sign.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{fmt, fs, io};
 
-use cloister_log::index::{Batch, Index};
-use cloister_log::{Log, LogConfig, LogError, durable};
+use cloister_log::{Log, LogConfig, durable};
 use cloister_seal::{SigningKey, VerifyingKey};
 use uuid::Uuid;
 
-use crate::checkpoint::{self, Checkpoint, Signer};
+use crate::checkpoint::{self, Checkpoint};
 use crate::error::{AuditError, VerifyError};
 use crate::event::Event;
-use crate::tree::{Hash, Tree, leaf_hash};
-use crate::verify::InclusionProof;
-use crate::vocabulary::Action;
+use crate::reason::Action;
+use crate::tree::{Hash, TILE, Tree, leaf_hash};
 
-/// A stored checkpoint is never older than this while records arrive.
+/// The segment log, inside the audit directory.
+pub(crate) const RECORDS: &str = "log";
+/// The signed tree head, beside it.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// A checkpoint is written at least this often while there are new records.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// Nor does it lag behind by more records than this.
 const CHECKPOINT_RECORDS: u64 = 256;
-/// Meaning of the index; change it whenever `index_event` changes.
-const INDEX_SCHEMA: &str = "audit-by-report-1";
+/// An event is some hundred bytes; a group of recipients adds to it.
+const LARGEST_EVENT: u32 = 64 << 10;
 
-/// Where a log lives, what it is called, and who signs its checkpoints.
+/// Where an audit log lives and who it is.
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
-    /// `<state>/<room>/audit`.
+    /// Directory, created if it is missing.
     pub dir: PathBuf,
-    /// `<site>/<room>/<replica>`: the checkpoint's first line.
+    /// `<site>/<room>/<replica>`: no white space, no plus sign.
     pub origin: String,
-    /// This log's own Ed25519 key.
+    /// Signs checkpoints and nothing else.
     pub key: SigningKey,
 }
 
-/// Where a recorded event stands.
+/// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// Position in the log, from 0.
+    /// Its number, from 0.
     pub leaf_index: u64,
-    /// RFC 6962 leaf hash.
-    pub leaf_hash: [u8; 32],
+    /// Its RFC 6962 leaf hash.
+    pub leaf_hash: Hash,
 }
 
-/// An open audit log. Clones share it.
+/// Proof that a record stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InclusionProof {
+    /// Number of the record.
+    pub leaf_index: u64,
+    /// The record, as logged.
+    pub leaf: Vec<u8>,
+    /// RFC 6962 audit path, bottom up.
+    pub path: Vec<Hash>,
+    /// C2SP note over the tree that the path leads to.
+    pub checkpoint: String,
+}
+
+/// An open audit log. Clones share it; the last one dropped writes a final checkpoint.
 #[derive(Clone)]
 pub struct AuditLog(Arc<Inner>);
 
 struct Inner {
-    config: AuditConfig,
-    log: Log,
-    index: Index,
-    signer: Signer,
-    grown: Mutex<Grown>,
-    /// Wakes the checkpoint writer early. One pending wake-up is enough.
-    wake: SyncSender<()>,
+    shared: Arc<Shared>,
+    /// Dropped first, which stops the keeper.
+    wake: Option<Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
 }
 
-/// The tree, and leaves whose predecessors are durable but not in it yet.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(keeper) = self.keeper.take() {
+            drop(keeper.join());
+        }
+    }
+}
+
+struct Shared {
+    log: Log,
+    origin: String,
+    key: SigningKey,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What is derived from the records; grown in their order.
 #[derive(Default)]
-struct Grown {
+struct State {
     tree: Tree,
-    ahead: BTreeMap<u64, Hash>,
-    stored_size: u64,
+    /// First record of each action about a report.
+    reports: HashMap<(Uuid, Action), u64>,
+    /// Size that the last wake-up of the keeper asked for.
+    woken_at: u64,
+}
+
+impl State {
+    fn push(&mut self, record: &[u8]) -> Result<Hash, AuditError> {
+        let event = Event::from_bytes(record)?;
+        if let Some(report) = event.report_id() {
+            self.reports
+                .entry((report, event.action()))
+                .or_insert(self.tree.size());
+        }
+        let hash = leaf_hash(record);
+        self.tree.push(hash);
+        Ok(hash)
+    }
 }
 
 impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = &self.0.shared.origin;
         f.debug_struct("AuditLog")
-            .field("origin", &self.0.config.origin)
-            .field("records", &self.len())
+            .field("origin", origin)
             .finish_non_exhaustive()
     }
 }
 
-/// Segment log below an audit folder.
-pub(crate) fn records_dir(dir: &Path) -> PathBuf {
-    dir.join("log")
-}
-
-/// Stored checkpoint below an audit folder.
-pub(crate) fn checkpoint_path(dir: &Path) -> PathBuf {
-    dir.join("checkpoint")
-}
-
 impl AuditLog {
-    /// Opens or creates the log, rebuilds its tree and compares it with the stored checkpoint.
+    /// Opens the log, hashes all of it and compares it with its last checkpoint.
     ///
     /// # Errors
-    /// [`AuditError::Truncated`] and [`AuditError::Checkpoint`] if somebody changed the log while it
-    /// was closed: the room must not start and write over the evidence.
+    /// [`AuditError::Tampered`] if they disagree: nothing may be recorded until a human looked.
     pub fn open(config: AuditConfig) -> Result<Self, AuditError> {
-        let signer = Signer::new(&config.origin, &config.key)?;
-        let log = Log::open(LogConfig::at(records_dir(&config.dir)))?;
-        let mut grown = Grown::default();
-        for item in log.iter_from(0) {
-            grown.tree.push(leaf_hash(&item?.1));
+        if !checkpoint::is_origin(&config.origin) {
+            return Err(AuditError::Origin);
         }
-        if let Some(note) = read_checkpoint(&config.dir)? {
-            let public = config.key.verifying_key();
-            let stored = checkpoint::verify(&note, &config.origin, &public)?;
-            let records = grown.tree.len();
-            match grown.tree.root(stored.size) {
-                None => {
-                    return Err(AuditError::Truncated {
-                        records,
-                        covered: stored.size,
-                    });
-                }
-                Some(root) if root != stored.root => return Err(VerifyError::Root.into()),
-                Some(_) => grown.stored_size = stored.size,
+        durable::create_dir_all(&config.dir, 0o700)?;
+        let path = config.dir.join(CHECKPOINT);
+        let signed = load_checkpoint(&path, &config.origin, &config.key.verifying_key())?;
+        let mut state = State::default();
+        let mut comparison = Comparison::new(signed);
+        comparison.at(&state.tree);
+        let mut failed = None;
+        let log_config = LogConfig {
+            max_record_bytes: LARGEST_EVENT,
+            ..LogConfig::at(config.dir.join(RECORDS))
+        };
+        let log = Log::open_each(log_config, |_, record| {
+            if let Err(error) = state.push(record) {
+                failed.get_or_insert(error);
             }
+            comparison.at(&state.tree);
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        let index = Index::open(&config.dir.join("index"), INDEX_SCHEMA, &log, index_event)?;
-        let (wake, woken) = sync_channel(1);
-        let inner = Arc::new(Inner {
-            config,
+        if !comparison.agrees(&state.tree) {
+            return Err(AuditError::Tampered);
+        }
+        let shared = Arc::new(Shared {
             log,
-            index,
-            signer,
-            grown: grown.into(),
-            wake,
+            origin: config.origin,
+            key: config.key,
+            path,
+            state: Mutex::new(state),
         });
-        inner.store_checkpoint()?;
-        let weak = Arc::downgrade(&inner);
-        thread::Builder::new()
-            .name("audit-checkpoint".into())
-            .spawn(move || keep_checkpoint(&weak, &woken))
-            .map_err(LogError::from)?;
-        Ok(Self(inner))
+        // From the first record on there is a signed head to compare with.
+        shared.write_checkpoint()?;
+        let (wake, woken) = channel();
+        let keeper = thread::Builder::new()
+            .name("cloister-audit".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || keep_checkpoint(&shared, &woken)
+            })?;
+        Ok(Self(Arc::new(Inner {
+            shared,
+            wake: Some(wake),
+            keeper: Some(keeper),
+        })))
     }
 
-    /// Records `event`; it is durable when this returns.
+    /// Puts `event` on record; it is durable and provable when this returns.
     ///
     /// # Errors
-    /// The event is not recorded: refuse, withhold or quarantine what it stood for.
+    /// [`AuditError`]: what the event was about must not happen.
     pub async fn record(&self, event: Event) -> Result<Recorded, AuditError> {
         let record = event.to_bytes()?;
-        let sequence = self.0.log.append(record.clone()).await?;
-        self.0.integrate(sequence, &record)
+        let leaf_index = self.0.shared.log.append(record.clone()).await?;
+        self.grow(leaf_index, &record)
     }
 
     /// As [`AuditLog::record`], for threads without a runtime.
@@ -155,191 +193,230 @@ impl AuditLog {
     /// As [`AuditLog::record`].
     pub fn record_blocking(&self, event: Event) -> Result<Recorded, AuditError> {
         let record = event.to_bytes()?;
-        let sequence = self.0.log.append_blocking(record.clone())?;
-        self.0.integrate(sequence, &record)
+        let leaf_index = self.0.shared.log.append_blocking(record.clone())?;
+        self.grow(leaf_index, &record)
     }
 
-    /// The checkpoint's first line.
-    pub fn origin(&self) -> &str {
-        &self.0.config.origin
-    }
-
-    /// The key that verifies this log's checkpoints.
-    pub fn verifying_key(&self) -> VerifyingKey {
-        self.0.config.key.verifying_key()
-    }
-
-    /// A freshly signed checkpoint over every durable event.
-    ///
-    /// # Errors
-    /// [`AuditError::Log`] if a record cannot be read back.
-    pub fn checkpoint(&self) -> Result<String, AuditError> {
-        let grown = self.0.caught_up()?;
-        Ok(self.0.signer.sign(head(&grown.tree)?))
-    }
-
-    /// Proof that leaf `leaf_index` is in the tree of a fresh checkpoint.
-    ///
-    /// # Errors
-    /// [`AuditError::NoSuchLeaf`] if there is none.
-    pub fn prove_inclusion(&self, leaf_index: u64) -> Result<InclusionProof, AuditError> {
-        let leaf = self.0.log.read(leaf_index)?.ok_or(AuditError::NoSuchLeaf)?;
-        let grown = self.0.caught_up()?;
-        let path = grown.tree.path(leaf_index, grown.tree.len());
-        Ok(InclusionProof {
+    /// Brings the tree up to the record that just became durable, and the ones before it whose
+    /// callers were slower or went away.
+    fn grow(&self, leaf_index: u64, record: &[u8]) -> Result<Recorded, AuditError> {
+        let mut state = self.0.shared.lock();
+        while state.tree.size() <= leaf_index {
+            let next = state.tree.size();
+            if next == leaf_index {
+                state.push(record)?;
+            } else {
+                let earlier = self
+                    .0
+                    .shared
+                    .log
+                    .read(next)?
+                    .ok_or(AuditError::NoSuchLeaf)?;
+                state.push(&earlier)?;
+            }
+        }
+        if state.tree.size() - state.woken_at >= CHECKPOINT_RECORDS {
+            state.woken_at = state.tree.size();
+            if self
+                .0
+                .wake
+                .as_ref()
+                .is_some_and(|wake| wake.send(()).is_err())
+            {
+                tracing::error!("the keeper of the audit checkpoint has died");
+            }
+        }
+        Ok(Recorded {
             leaf_index,
-            leaf,
-            path: path.ok_or(AuditError::NoSuchLeaf)?,
-            checkpoint: self.0.signer.sign(head(&grown.tree)?),
+            leaf_hash: leaf_hash(record),
         })
     }
 
-    /// At most `limit` records from `from` on, as logged.
-    ///
-    /// # Errors
-    /// [`AuditError::Log`] if a record cannot be read back.
-    pub fn events(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, AuditError> {
-        let items: Result<_, LogError> = self.0.log.iter_from(from).take(limit).collect();
-        Ok(items?)
+    /// Name of the log.
+    pub fn origin(&self) -> &str {
+        &self.0.shared.origin
     }
 
-    /// Leaf of the release of `report`.
+    /// Key that verifies the log's checkpoints.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.0.shared.key.verifying_key()
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> u64 {
+        self.0.shared.lock().tree.size()
+    }
+
+    /// True before the first record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A C2SP checkpoint over all records, signed now.
+    ///
+    /// # Errors
+    /// None today; a key in hardware may fail.
+    pub fn checkpoint(&self) -> Result<String, AuditError> {
+        let state = self.0.shared.lock();
+        let (size, root) = (state.tree.size(), state.tree.root());
+        drop(state);
+        Ok(self.0.shared.sign(size, &root))
+    }
+
+    /// Proves that the record `leaf_index` stands in the log as it is now.
+    ///
+    /// # Errors
+    /// [`AuditError::NoSuchLeaf`].
+    pub fn prove_inclusion(&self, leaf_index: u64) -> Result<InclusionProof, AuditError> {
+        let shared = &self.0.shared;
+        let leaf = shared.log.read(leaf_index)?.ok_or(AuditError::NoSuchLeaf)?;
+        let complete = shared.lock().tree.complete_tile_of(leaf_index);
+        let mut tile = Vec::new();
+        if let Some(start) = complete {
+            // Records do not change: no need to hold the lock while reading them.
+            for item in shared.log.iter_from(start).take(TILE as usize) {
+                tile.push(leaf_hash(&item?.1));
+            }
+        }
+        let state = shared.lock();
+        let (size, root) = (state.tree.size(), state.tree.root());
+        let path = match state.tree.path(leaf_index, &tile) {
+            Some(path) => path,
+            // The tile was completed between the two locks.
+            None if complete.is_none() && state.tree.complete_tile_of(leaf_index).is_some() => {
+                drop(state);
+                return self.prove_inclusion(leaf_index);
+            }
+            None => return Err(AuditError::NoSuchLeaf),
+        };
+        drop(state);
+        Ok(InclusionProof {
+            leaf_index,
+            leaf,
+            path,
+            checkpoint: shared.sign(size, &root),
+        })
+    }
+
+    /// At most `limit` records from `from` on.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub fn events(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, AuditError> {
+        Ok(self
+            .0
+            .shared
+            .log
+            .iter_from(from)
+            .take(limit)
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Record of the release of `report`.
     pub fn find_by_report(&self, report: Uuid) -> Option<u64> {
         self.find(Action::ReportReleased, report)
     }
 
-    /// Leaf of the first event with this action and report.
+    /// First record of `action` about `report`.
     pub fn find(&self, action: Action, report: Uuid) -> Option<u64> {
-        let value = self.0.index.get(&index_key(action, report)?).ok()??;
-        Some(u64::from_be_bytes(value.try_into().ok()?))
-    }
-
-    /// Number of durable events.
-    pub fn len(&self) -> u64 {
-        self.0.log.len()
-    }
-
-    /// True before the first event.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.shared.lock().reports.get(&(report, action)).copied()
     }
 }
 
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Grown> {
-        self.grown.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn integrate(&self, sequence: u64, record: &[u8]) -> Result<Recorded, AuditError> {
-        // The event is durable already. An index that failed is rebuilt at the next start.
-        if let Err(error) = self.index.apply(sequence, record) {
-            tracing::warn!(%error, "Audit index failed; lookups by report may miss new events.");
-        }
-        let leaf_hash = leaf_hash(record);
-        let mut grown = self.lock();
-        grown.add(sequence, leaf_hash);
-        if grown.tree.len() - grown.stored_size >= CHECKPOINT_RECORDS
-            && let Err(TrySendError::Disconnected(())) = self.wake.try_send(())
-        {
-            tracing::error!("The checkpoint writer is gone.");
-        }
-        Ok(Recorded {
-            leaf_index: sequence,
-            leaf_hash,
-        })
+    fn sign(&self, size: u64, root: &Hash) -> String {
+        checkpoint::sign(&self.origin, size, root, &self.key)
     }
 
-    /// The tree with every durable record in it.
-    fn caught_up(&self) -> Result<MutexGuard<'_, Grown>, AuditError> {
-        let mut grown = self.lock();
-        let end = self.log.len();
-        while grown.tree.len() < end {
-            let sequence = grown.tree.len();
-            let record = self.log.read(sequence)?.ok_or(AuditError::NoSuchLeaf)?;
-            grown.add(sequence, leaf_hash(&record));
-        }
-        Ok(grown)
-    }
-
-    fn store_checkpoint(&self) -> Result<(), AuditError> {
-        let mut grown = self.caught_up()?;
-        let path = checkpoint_path(&self.config.dir);
-        if grown.stored_size == grown.tree.len() && path.exists() {
-            return Ok(());
-        }
-        let head = head(&grown.tree)?;
-        let note = self.signer.sign(head);
-        durable::write_atomic(&path, note.as_bytes(), 0o600).map_err(LogError::from)?;
-        grown.stored_size = head.size;
-        Ok(())
+    /// Size of the checkpoint now on disk.
+    fn write_checkpoint(&self) -> io::Result<u64> {
+        let state = self.lock();
+        let (size, root) = (state.tree.size(), state.tree.root());
+        drop(state);
+        durable::write_atomic(&self.path, self.sign(size, &root).as_bytes(), 0o644)?;
+        Ok(size)
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Err(error) = self.store_checkpoint() {
-            tracing::error!(%error, "The last checkpoint could not be written.");
-        }
-    }
-}
-
-impl Grown {
-    fn add(&mut self, sequence: u64, hash: Hash) {
-        if sequence >= self.tree.len() {
-            self.ahead.insert(sequence, hash);
-        }
-        while let Some(hash) = self.ahead.remove(&self.tree.len()) {
-            self.tree.push(hash);
-        }
-    }
-}
-
-fn head(tree: &Tree) -> Result<Checkpoint, AuditError> {
-    let size = tree.len();
-    let root = tree.root(size).ok_or(AuditError::NoSuchLeaf)?;
-    Ok(Checkpoint { size, root })
-}
-
-/// Runs until the log is dropped. A failed write is tried again: the gap shows in `audit verify`.
-fn keep_checkpoint(inner: &Weak<Inner>, woken: &Receiver<()>) {
+/// Runs until the last handle is gone; writes a checkpoint whenever one is due.
+fn keep_checkpoint(shared: &Shared, woken: &std::sync::mpsc::Receiver<()>) {
+    let mut written = shared.lock().tree.size();
+    let mut due = Instant::now() + CHECKPOINT_EVERY;
     loop {
-        match woken.recv_timeout(CHECKPOINT_EVERY) {
-            Err(RecvTimeoutError::Disconnected) => return,
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+        let waited = woken.recv_timeout(due.saturating_duration_since(Instant::now()));
+        let stop = waited == Err(RecvTimeoutError::Disconnected);
+        due = Instant::now() + CHECKPOINT_EVERY;
+        if shared.lock().tree.size() > written {
+            match shared.write_checkpoint() {
+                Ok(size) => written = size,
+                Err(error) => {
+                    tracing::error!(kind = ?error.kind(), "the audit checkpoint could not be written");
+                }
+            }
         }
-        let Some(inner) = inner.upgrade() else {
+        if stop {
             return;
-        };
-        if let Err(error) = inner.store_checkpoint() {
-            tracing::error!(%error, "The checkpoint could not be written.");
         }
     }
 }
 
-pub(crate) fn read_checkpoint(dir: &Path) -> Result<Option<String>, LogError> {
-    match std::fs::read_to_string(checkpoint_path(dir)) {
-        Ok(note) => Ok(Some(note)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+pub(crate) fn read_note(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 
-fn index_event(sequence: u64, record: &[u8], batch: &mut Batch) {
-    let Ok(event) = Event::from_bytes(record) else {
-        return;
+fn load_checkpoint(
+    path: &Path,
+    origin: &str,
+    key: &VerifyingKey,
+) -> Result<Option<Checkpoint>, AuditError> {
+    let Some(note) = read_note(path)? else {
+        return Ok(None);
     };
-    let key = event
-        .report_id()
-        .and_then(|report| index_key(event.action(), report));
-    if let Some(key) = key
-        && batch.get(&key).is_none()
-    {
-        batch.insert(key, sequence.to_be_bytes());
+    let checkpoint = Checkpoint::verify(&note, origin, key);
+    checkpoint
+        .map(Some)
+        .map_err(|_: VerifyError| AuditError::Checkpoint)
+}
+
+/// A growing tree against a signed head.
+pub(crate) struct Comparison {
+    signed: Option<Checkpoint>,
+    equal: bool,
+}
+
+impl Comparison {
+    pub(crate) fn new(signed: Option<Checkpoint>) -> Self {
+        Self {
+            signed,
+            equal: false,
+        }
+    }
+
+    /// Looks when the tree has the signed size.
+    pub(crate) fn at(&mut self, tree: &Tree) {
+        if let Some(signed) = &self.signed
+            && signed.size == tree.size()
+        {
+            self.equal = signed.root == tree.root();
+        }
+    }
+
+    /// An empty log needs no checkpoint; records without one were never ours.
+    pub(crate) fn agrees(&self, tree: &Tree) -> bool {
+        if self.signed.is_some() {
+            self.equal
+        } else {
+            tree.size() == 0
+        }
     }
 }
 
-fn index_key(action: Action, report: Uuid) -> Option<Vec<u8>> {
-    let mut key = report.as_bytes().to_vec();
-    key.extend(serde_json::to_vec(&action).ok()?);
-    Some(key)
-}
+#[cfg(test)]
+mod tests;

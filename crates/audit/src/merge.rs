@@ -1,198 +1,201 @@
-//! Failures before authentication: anybody can cause them, so they must not fill the disk or delay
-//! a release. They are merged per source and reason, at most one record per ten seconds each.
+//! Merges failures before authentication: a scanner must not fill the trail.
+//!
+//! At most one record per source, action and reason in 10 s; the first at once, the rest counted.
+//! The table is bounded: sources that find it full are counted together, without an address.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use crate::error::AuditError;
-use crate::event::Event;
+use crate::event::{Actor, Event};
 use crate::log::AuditLog;
-use crate::vocabulary::{Action, Actor, Reason};
+use crate::reason::{Action, Reason};
 
-/// A source and reason is recorded at most this often.
-pub const MERGE_WINDOW: Duration = Duration::from_secs(10);
-/// Sources counted one by one; what comes from more is counted together, without a source.
-const MAX_SOURCES: usize = 1024;
-/// How often due counts are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Shortest time between two records of one key.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How often [`Merger::run`] looks for what became due.
+const TICK: Duration = Duration::from_secs(1);
+/// Sources, actions and reasons known at once.
+const CAPACITY: usize = 1024;
 
 type Key = (Option<IpAddr>, Action, Reason);
 
-#[derive(Debug)]
-struct Count {
-    /// Not recorded yet.
-    pending: u32,
-    /// When the last record was written, if any.
-    recorded: Option<Instant>,
+/// Counts failures and records them merged. Clones share the table.
+#[derive(Clone)]
+pub struct Merger(Arc<Inner>);
+
+struct Inner {
+    log: AuditLog,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    table: Mutex<Table>,
+    noted: Notify,
 }
 
-/// Merges and writes such failures. Clones share one table.
-#[derive(Debug, Clone)]
-pub struct Merger {
-    log: AuditLog,
-    counts: Arc<Mutex<HashMap<Key, Count>>>,
+impl fmt::Debug for Merger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merger").finish_non_exhaustive()
+    }
 }
 
 impl Merger {
-    /// A merger that writes to `log`; [`Merger::run`] has to be driven.
+    /// A merger that records into `log` while [`Merger::run`] runs.
     pub fn new(log: AuditLog) -> Self {
-        Self {
+        Self::with_clock(log, Instant::now)
+    }
+
+    /// As [`Merger::new`], with another clock.
+    pub fn with_clock(log: AuditLog, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        let table = Mutex::new(Table::new(CAPACITY));
+        Self(Arc::new(Inner {
             log,
-            counts: Arc::default(),
+            clock: Box::new(clock),
+            table,
+            noted: Notify::new(),
+        }))
+    }
+
+    /// Counts one failure. Never blocks and never fails.
+    pub fn note(&self, source: IpAddr, action: Action, reason: Reason) {
+        // An IPv4 peer of a dual-stack listener is the same peer.
+        if self
+            .lock()
+            .note((Some(source.to_canonical()), action, reason))
+        {
+            self.0.noted.notify_one();
         }
     }
 
-    /// Counts one failure. Never blocks on the disk.
-    pub fn note(&self, source: IpAddr, action: Action, reason: Reason) {
-        let mut counts = self.lock();
-        let key = (Some(source), action, reason);
-        let full = counts.len() >= MAX_SOURCES && !counts.contains_key(&key);
-        let key = if full { (None, action, reason) } else { key };
-        let count = counts.entry(key).or_insert(Count {
-            pending: 0,
-            recorded: None,
-        });
-        count.pending = count.pending.saturating_add(1);
-    }
-
-    /// Writes what is due until `shutdown` resolves, then everything that is left.
+    /// Records what is due until `shutdown` resolves, then everything that is left.
     ///
     /// # Errors
-    /// The log's, when the last counts cannot be written. While running, a failed write is logged
-    /// and its count kept.
+    /// The last flush's. Before that a failed write keeps its counts and is tried again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), AuditError> {
         let mut shutdown = std::pin::pin!(shutdown);
-        let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = &mut shutdown => return self.write(None).await,
-                _ = tick.tick() => {
-                    if let Err(error) = self.write(Some(Instant::now())).await {
-                        tracing::error!(%error, "Merged failures could not be recorded.");
-                    }
-                }
+                () = &mut shutdown => break,
+                () = self.0.noted.notified() => {}
+                _ = tick.tick() => {}
             }
+            if self.flush_due().await.is_err() {
+                tracing::error!("merged failures could not be put on record; trying again");
+                // Not at once: the disk needs a moment.
+                tick.reset();
+            }
+        }
+        let left = self.lock().take(None);
+        self.write(left).await
+    }
+
+    /// Records what is due now.
+    ///
+    /// # Errors
+    /// [`AuditError`]; the counts are kept.
+    pub async fn flush_due(&self) -> Result<(), AuditError> {
+        let due = self.lock().take(Some((self.0.clock)()));
+        self.write(due).await
+    }
+
+    async fn write(&self, due: Vec<(Key, u32)>) -> Result<(), AuditError> {
+        let mut result = Ok(());
+        for ((source, action, reason), count) in due {
+            if result.is_ok() {
+                let event = Event::refused(action, reason).count(count);
+                let event = match source {
+                    Some(source) => event.actor(Actor::ip(source)),
+                    None => event,
+                };
+                result = self.0.log.record(event).await.map(drop);
+            }
+            if result.is_err() {
+                self.lock().put_back((source, action, reason), count);
+            }
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was noted and not yet recorded, and what was recorded lately.
+#[derive(Debug)]
+struct Table {
+    capacity: usize,
+    slots: BTreeMap<Key, Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    pending: u32,
+    recorded: Option<Instant>,
+}
+
+impl Table {
+    fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            slots: BTreeMap::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Count>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// True if the key can be recorded at once.
+    fn note(&mut self, key: Key) -> bool {
+        let key = self.bounded(key);
+        let slot = self.slots.entry(key).or_default();
+        slot.pending = slot.pending.saturating_add(1);
+        slot.recorded.is_none()
     }
 
-    /// Writes counts that are due at `now`, or all of them.
-    async fn write(&self, now: Option<Instant>) -> Result<(), AuditError> {
-        for (key, pending) in self.take_due(now) {
-            let (source, action, reason) = key;
-            let mut event = Event::refused(action, reason).count(pending);
-            if let Some(source) = source {
-                event = event.actor(Actor::ip(source));
-            }
-            if let Err(error) = self.log.record(event).await {
-                if let Some(count) = self.lock().get_mut(&key) {
-                    count.pending = count.pending.saturating_add(pending);
-                    count.recorded = None;
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
+    /// Strangers to a full table share a key without address; there are only as many of those as
+    /// there are actions and reasons.
+    fn bounded(&self, (source, action, reason): Key) -> Key {
+        let known = self.slots.contains_key(&(source, action, reason));
+        let source = if known || self.slots.len() < self.capacity {
+            source
+        } else {
+            None
+        };
+        (source, action, reason)
     }
 
-    fn take_due(&self, now: Option<Instant>) -> Vec<(Key, u32)> {
+    /// Takes the counts that are due at `now`, all of them without a time; forgets quiet keys.
+    fn take(&mut self, now: Option<Instant>) -> Vec<(Key, u32)> {
         let mut due = Vec::new();
-        self.lock().retain(|key, count| {
-            let window_over = match (now, count.recorded) {
-                (Some(now), Some(recorded)) => now.duration_since(recorded) >= MERGE_WINDOW,
-                _ => true,
-            };
-            if !window_over {
+        self.slots.retain(|key, slot| {
+            let open = slot
+                .recorded
+                .zip(now)
+                .is_none_or(|(recorded, now)| now.saturating_duration_since(recorded) >= WINDOW);
+            if !open {
                 return true;
             }
-            if count.pending == 0 {
+            let count = mem::take(&mut slot.pending);
+            if count == 0 {
                 return false;
             }
-            due.push((*key, count.pending));
-            count.pending = 0;
-            count.recorded = now;
+            slot.recorded = now;
+            due.push((*key, count));
             true
         });
         due
     }
+
+    fn put_back(&mut self, key: Key, count: u32) {
+        let key = self.bounded(key);
+        let slot = self.slots.entry(key).or_default();
+        slot.pending = slot.pending.saturating_add(count);
+        slot.recorded = None;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use cloister_seal::SigningKey;
-
-    use super::*;
-    use crate::log::AuditConfig;
-
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn merger() -> (tempfile::TempDir, AuditLog, Merger) {
-        let dir = tempfile::tempdir().unwrap();
-        let config = AuditConfig {
-            dir: dir.path().into(),
-            origin: "hospital.test/sidecar/0".into(),
-            key: SigningKey::generate().unwrap(),
-        };
-        let log = AuditLog::open(config).unwrap();
-        (dir, log.clone(), Merger::new(log))
-    }
-
-    fn counts(log: &AuditLog) -> Vec<u32> {
-        let events = log.events(0, 100).unwrap();
-        let count = |(_, bytes): &(u64, Vec<u8>)| Event::from_bytes(bytes).unwrap().occurrences();
-        events.iter().map(count).collect()
-    }
-
-    #[tokio::test]
-    async fn a_source_is_recorded_once_per_window_and_nothing_is_forgotten() {
-        let (_dir, log, merger) = merger();
-        let start = Instant::now();
-        for _ in 0..3 {
-            merger.note(HERE, Action::ConnectionRefused, Reason::NoCertificate);
-        }
-        merger.write(Some(start)).await.unwrap();
-        for _ in 0..500 {
-            merger.note(HERE, Action::ConnectionRefused, Reason::NoCertificate);
-            merger
-                .write(Some(start + Duration::from_secs(9)))
-                .await
-                .unwrap();
-        }
-        assert_eq!(counts(&log), [3]);
-        merger.note(HERE, Action::ConnectionRefused, Reason::NotTls);
-        merger.write(Some(start + MERGE_WINDOW)).await.unwrap();
-        let mut written = counts(&log);
-        written.sort_unstable();
-        assert_eq!(written, [1, 3, 500]);
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_sources_stays_bounded_and_counted() {
-        let (_dir, log, merger) = merger();
-        for source in 0..5000_u32 {
-            let source = IpAddr::V4(Ipv4Addr::from(source));
-            merger.note(source, Action::ConnectionRefused, Reason::NotTls);
-        }
-        assert!(merger.lock().len() <= MAX_SOURCES + 1);
-        let total: u32 = merger.take_due(None).iter().map(|(_, count)| count).sum();
-        assert_eq!(total, 5000);
-        assert!(log.is_empty());
-    }
-
-    #[tokio::test]
-    async fn the_rest_is_written_at_shutdown() {
-        let (_dir, log, merger) = merger();
-        merger.note(HERE, Action::AssociationRefused, Reason::BadPdu);
-        merger.run(std::future::ready(())).await.unwrap();
-        assert_eq!(counts(&log), [1]);
-    }
-}
+mod tests;

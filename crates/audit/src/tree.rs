@@ -1,22 +1,25 @@
-//! The Merkle tree of RFC 6962 section 2, kept incrementally: every complete subtree's hash is
-//! computed once, so a root or a proof costs a logarithm.
+//! The Merkle tree of RFC 6962 section 2.1, grown leaf by leaf.
+//!
+//! Kept in memory are the roots of complete subtrees of 256 leaves and more, and the leaf hashes of
+//! the last, incomplete 256: 22 million records need 6 MB. What a proof needs below that is hashed
+//! again from 256 records.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256.
 pub(crate) type Hash = [u8; 32];
 
-/// RFC 6962 section 2.1: `SHA-256(0x00 || leaf)`.
-pub(crate) fn leaf_hash(leaf: &[u8]) -> Hash {
+/// Leaves of one tile.
+pub(crate) const TILE: u64 = 256;
+
+pub(crate) fn leaf_hash(record: &[u8]) -> Hash {
     Sha256::new()
         .chain_update([0])
-        .chain_update(leaf)
+        .chain_update(record)
         .finalize()
         .into()
 }
 
-/// RFC 6962 section 2.1: `SHA-256(0x01 || left || right)`.
-pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
+fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new()
         .chain_update([1])
         .chain_update(left)
@@ -25,100 +28,171 @@ pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
         .into()
 }
 
-/// An append-only tree. `levels[h][i]` is the root of leaves `i·2^h .. (i+1)·2^h`.
-#[derive(Debug, Default, Clone)]
+/// MTH of leaf hashes.
+fn root_of(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(largest_power_below(leaves.len() as u64) as usize);
+            node_hash(&root_of(left), &root_of(right))
+        }
+    }
+}
+
+/// The largest power of two smaller than `n`, for `n` > 1.
+fn largest_power_below(n: u64) -> u64 {
+    1 << (n - 1).ilog2()
+}
+
+/// An append-only tree.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tree {
+    size: u64,
+    /// Leaf hashes after the last complete tile.
+    tail: Vec<Hash>,
+    /// `levels[k]`: roots of the complete subtrees of `TILE << k` leaves.
     levels: Vec<Vec<Hash>>,
 }
 
 impl Tree {
-    pub(crate) fn len(&self) -> u64 {
-        self.levels.first().map_or(0, |leaves| leaves.len() as u64)
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     pub(crate) fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        let mut height = 0;
-        loop {
-            if self.levels.len() == height {
-                self.levels.push(Vec::new());
+        self.tail.push(leaf);
+        self.size += 1;
+        if self.tail.len() as u64 == TILE {
+            let mut node = root_of(&self.tail);
+            self.tail.clear();
+            let mut level = 0;
+            loop {
+                if self.levels.len() == level {
+                    self.levels.push(Vec::new());
+                }
+                let Some(nodes) = self.levels.get_mut(level) else {
+                    return;
+                };
+                nodes.push(node);
+                let [.., left, right] = nodes.as_slice() else {
+                    return;
+                };
+                if nodes.len() % 2 == 1 {
+                    return;
+                }
+                node = node_hash(left, right);
+                level += 1;
             }
-            let Some(level) = self.levels.get_mut(height) else {
-                return;
-            };
-            let sibling = level.last().copied();
-            level.push(hash);
-            let complete = level.len().is_multiple_of(2);
-            match (complete, sibling) {
-                (true, Some(left)) => hash = node_hash(&left, &hash),
-                _ => return,
-            }
-            height += 1;
         }
     }
 
-    /// Root of the first `size` leaves, or `None` if there are not that many.
-    pub(crate) fn root(&self, size: u64) -> Option<Hash> {
-        if size == 0 {
-            return Some(Sha256::digest([]).into());
+    /// MTH(D[0:size]): the complete subtrees folded from the smallest up.
+    pub(crate) fn root(&self) -> Hash {
+        let mut root = (!self.tail.is_empty()).then(|| root_of(&self.tail));
+        for nodes in &self.levels {
+            // Of a pair, the parent stands one level up.
+            if let (1, Some(node)) = (nodes.len() % 2, nodes.last()) {
+                root = Some(root.map_or(*node, |right| node_hash(node, &right)));
+            }
         }
-        (size <= self.len()).then(|| self.range(0, size)).flatten()
+        root.unwrap_or_else(|| root_of(&[]))
     }
 
-    /// Audit path of leaf `index` in the tree of the first `size` leaves (section 2.1.1).
-    pub(crate) fn path(&self, index: u64, size: u64) -> Option<Vec<Hash>> {
-        if index >= size || size > self.len() {
+    /// First leaf of the tile of `index` if that tile is complete: then [`Tree::path`] needs its
+    /// leaf hashes.
+    pub(crate) fn complete_tile_of(&self, index: u64) -> Option<u64> {
+        let start = index - index % TILE;
+        (start + TILE <= self.size).then_some(start)
+    }
+
+    /// PATH(index, D[0:size]), bottom up. `tile` holds the leaf hashes of the complete tile of
+    /// `index`; it is not looked at if that tile is the incomplete one.
+    pub(crate) fn path(&self, index: u64, tile: &[Hash]) -> Option<Vec<Hash>> {
+        if index >= self.size {
             return None;
         }
+        let tile = match self.complete_tile_of(index) {
+            Some(_) if tile.len() as u64 == TILE => tile,
+            Some(_) => return None,
+            None => &self.tail,
+        };
+        let view = View {
+            tree: self,
+            tile,
+            tile_start: index - index % TILE,
+        };
         let mut path = Vec::new();
-        let (mut start, mut length, mut index) = (0, size, index);
-        while length > 1 {
-            let left = split(length);
-            if index < left {
-                path.push(self.range(start + left, length - left)?);
-                length = left;
+        let (mut start, mut count) = (0, self.size);
+        // Top down, turned around at the end.
+        while count > 1 {
+            let left = largest_power_below(count);
+            if index - start < left {
+                path.push(view.root(start + left, count - left)?);
+                count = left;
             } else {
-                path.push(self.range(start, left)?);
+                path.push(view.root(start, left)?);
                 start += left;
-                index -= left;
-                length -= left;
+                count -= left;
             }
         }
         path.reverse();
         Some(path)
     }
+}
 
-    fn range(&self, start: u64, length: u64) -> Option<Hash> {
-        if length.is_power_of_two() && start.is_multiple_of(length) {
-            let level = self.levels.get(length.trailing_zeros() as usize)?;
-            return level.get(usize::try_from(start / length).ok()?).copied();
+/// The tree and the leaf hashes around one leaf.
+struct View<'a> {
+    tree: &'a Tree,
+    tile: &'a [Hash],
+    tile_start: u64,
+}
+
+impl View<'_> {
+    /// MTH(D[start:start+count]) of a subtree that stands beside the path.
+    fn root(&self, start: u64, count: u64) -> Option<Hash> {
+        if count >= TILE && count.is_power_of_two() {
+            let level = (count / TILE).ilog2() as usize;
+            return self
+                .tree
+                .levels
+                .get(level)?
+                .get((start / count) as usize)
+                .copied();
         }
-        let left = split(length);
-        let right = self.range(start + left, length - left)?;
-        Some(node_hash(&self.range(start, left)?, &right))
+        if count > TILE {
+            let left = largest_power_below(count);
+            return Some(node_hash(
+                &self.root(start, left)?,
+                &self.root(start + left, count - left)?,
+            ));
+        }
+        // Inside the leaf's own tile, or the incomplete one at the end.
+        let tail_start = self.tree.size - self.tree.tail.len() as u64;
+        let (leaves, from) = if start >= tail_start {
+            (self.tree.tail.as_slice(), tail_start)
+        } else {
+            (self.tile, self.tile_start)
+        };
+        let from = usize::try_from(start.checked_sub(from)?).ok()?;
+        Some(root_of(leaves.get(from..from + count as usize)?))
     }
 }
 
-/// The largest power of two below `length`, which is at least 2.
-fn split(length: u64) -> u64 {
-    1 << (63 - (length - 1).leading_zeros())
-}
-
-/// Root that `path` leads to from `leaf` at `index` in a tree of `size` leaves, or `None` if the
-/// path has the wrong length (RFC 9162 section 2.1.3.2).
-pub(crate) fn root_from_path(leaf: Hash, index: u64, size: u64, path: &[Hash]) -> Option<Hash> {
+/// The root that `path` leads to from the leaf `index` in a tree of `size` leaves
+/// (RFC 9162 section 2.1.3.2); `None` if the path has another length than it must.
+pub(crate) fn root_from_path(index: u64, size: u64, leaf: Hash, path: &[Hash]) -> Option<Hash> {
     if index >= size {
         return None;
     }
-    let (mut node, mut last) = (index, size - 1);
-    let mut hash = leaf;
+    let (mut node, mut last, mut hash) = (index, size - 1, leaf);
     for sibling in path {
         if last == 0 {
             return None;
         }
-        if node & 1 == 1 || node == last {
+        if node % 2 == 1 || node == last {
             hash = node_hash(sibling, &hash);
-            while node & 1 == 0 && node != 0 {
+            while node % 2 == 0 && node != 0 {
                 node >>= 1;
                 last >>= 1;
             }
@@ -132,66 +206,4 @@ pub(crate) fn root_from_path(leaf: Hash, index: u64, size: u64, path: &[Hash]) -
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// MTH of RFC 6962 section 2.1, word for word.
-    fn naive(leaves: &[Hash]) -> Hash {
-        match leaves {
-            [] => Sha256::digest([]).into(),
-            [leaf] => *leaf,
-            _ => {
-                let k = leaves.len().next_power_of_two() / 2;
-                node_hash(&naive(&leaves[..k]), &naive(&leaves[k..]))
-            }
-        }
-    }
-
-    fn tree(count: usize) -> (Tree, Vec<Hash>) {
-        let leaves: Vec<Hash> = (0..count).map(|i| leaf_hash(&i.to_be_bytes())).collect();
-        let mut tree = Tree::default();
-        leaves.iter().for_each(|leaf| tree.push(*leaf));
-        (tree, leaves)
-    }
-
-    #[test]
-    fn the_empty_tree_has_the_hash_of_nothing() {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(hex::encode(Tree::default().root(0).unwrap()), empty);
-    }
-
-    proptest! {
-        #[test]
-        fn roots_and_paths_agree_with_the_definition(count in 1_usize..200, at in any::<prop::sample::Index>(), sized in any::<prop::sample::Index>()) {
-            let (tree, leaves) = tree(count);
-            let size = sized.index(count) + 1;
-            let index = at.index(size);
-            let root = tree.root(size as u64).unwrap();
-            prop_assert_eq!(root, naive(&leaves[..size]));
-            let path = tree.path(index as u64, size as u64).unwrap();
-            let led = root_from_path(leaves[index], index as u64, size as u64, &path);
-            prop_assert_eq!(led, Some(root));
-        }
-
-        #[test]
-        fn a_changed_leaf_index_size_or_path_leads_elsewhere(count in 2_usize..100, at in any::<prop::sample::Index>(), step in any::<prop::sample::Index>()) {
-            let (tree, leaves) = tree(count);
-            let (index, size) = (at.index(count) as u64, count as u64);
-            let root = tree.root(size);
-            let path = tree.path(index, size).unwrap();
-            let leaf = leaves[at.index(count)];
-            prop_assert_ne!(root_from_path(leaf_hash(b"other"), index, size, &path), root);
-            for other in 0..size {
-                if other != index {
-                    prop_assert_ne!(root_from_path(leaf, other, size, &path), root);
-                }
-            }
-            let mut bent = path.clone();
-            bent[step.index(path.len())][0] ^= 1;
-            prop_assert_ne!(root_from_path(leaf, index, size, &bent), root);
-            prop_assert_ne!(root_from_path(leaf, index, size, &path[1..]), root);
-        }
-    }
-}
+mod tests;

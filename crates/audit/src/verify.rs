@@ -1,93 +1,95 @@
-//! Offline verification: needs the files or a proof, the origin and the pinned public key.
+//! Verification by whoever holds the log's public key: offline over a directory, or of one proof.
 
 use std::path::Path;
 
+use cloister_log::read_directory;
 use cloister_seal::VerifyingKey;
 
-use crate::checkpoint;
+use crate::checkpoint::Checkpoint;
 use crate::error::VerifyError;
 use crate::event::Event;
-use crate::log::{read_checkpoint, records_dir};
-use crate::tree::{Tree, leaf_hash, root_from_path};
+use crate::log::{CHECKPOINT, Comparison, InclusionProof, RECORDS, read_note};
+use crate::tree::{Hash, Tree, leaf_hash, root_from_path};
 
-/// Proof that a record stands in the tree of a checkpoint.
+/// What a directory was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InclusionProof {
-    /// Position of the record.
-    pub leaf_index: u64,
-    /// The record as logged.
-    pub leaf: Vec<u8>,
-    /// RFC 6962 audit path, from the leaf's sibling upwards.
-    pub path: Vec<[u8; 32]>,
-    /// C2SP signed note over the tree that the path leads to.
-    pub checkpoint: String,
-}
-
-/// What an intact log holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verified {
     /// Whole records.
     pub records: u64,
-    /// Root over all of them.
-    pub root: [u8; 32],
-    /// Records that the stored checkpoint covers.
+    /// Root that the checkpoint signed and the records give.
+    pub root: Hash,
+    /// Records before the checkpoint: these are proven.
     pub checkpoint_size: u64,
-    /// Records after it: authentic as far as their checksums go, but not yet signed for.
+    /// Records after it: whole, but nothing signed says that there were no more.
     pub uncovered_tail: u64,
+    /// Bytes of a record that was being written when the process died.
+    pub torn_bytes: u64,
 }
 
-/// Verifies that `proof` puts its record into the log `origin` as signed by `key`.
+/// Verifies the audit log in `dir`, without lock and without changing a byte.
+///
+/// It finds every flip, drop, insertion, exchange and cut before the checkpoint. It cannot find
+/// that checkpoint and records were rolled back together: that needs a witness.
 ///
 /// # Errors
-/// [`VerifyError`] names what does not hold.
-pub fn verify_inclusion(
-    proof: &InclusionProof,
-    origin: &str,
-    key: &VerifyingKey,
-) -> Result<Event, VerifyError> {
-    let checkpoint = checkpoint::verify(&proof.checkpoint, origin, key)?;
-    let leaf = leaf_hash(&proof.leaf);
-    let root = root_from_path(leaf, proof.leaf_index, checkpoint.size, &proof.path);
-    if root != Some(checkpoint.root) {
-        return Err(VerifyError::Inclusion);
-    }
-    Event::from_bytes(&proof.leaf).map_err(|_| VerifyError::Event(proof.leaf_index))
-}
-
-/// Recomputes every leaf of the log in `dir` and compares it with the stored checkpoint.
-///
-/// # Errors
-/// [`VerifyError`] names what does not hold.
+/// [`VerifyError`] names the first thing that is wrong.
 pub fn verify_directory(
     dir: &Path,
     origin: &str,
     key: &VerifyingKey,
 ) -> Result<Verified, VerifyError> {
-    let note = read_checkpoint(dir)?.ok_or(VerifyError::NoCheckpoint)?;
-    let checkpoint = checkpoint::verify(&note, origin, key)?;
+    // Read before the records: a running room only adds.
+    let note = read_note(&dir.join(CHECKPOINT))?.ok_or(VerifyError::NoCheckpoint)?;
+    let checkpoint = Checkpoint::verify(&note, origin, key)?;
     let mut tree = Tree::default();
-    let mut foreign = None;
-    cloister_log::read_directory(&records_dir(dir), |sequence, record| {
-        tree.push(leaf_hash(record));
-        if Event::from_bytes(record).is_err() {
-            foreign.get_or_insert(sequence);
+    let mut comparison = Comparison::new(Some(checkpoint.clone()));
+    comparison.at(&tree);
+    let mut not_an_event = None;
+    let stored = read_directory(&dir.join(RECORDS), |record, bytes| {
+        if Event::from_bytes(bytes).is_err() {
+            not_an_event.get_or_insert(record);
         }
+        tree.push(leaf_hash(bytes));
+        comparison.at(&tree);
     })?;
-    let records = tree.len();
-    let cut = VerifyError::Cut {
-        records,
-        covered: checkpoint.size,
-    };
-    if tree.root(checkpoint.size).ok_or(cut)? != checkpoint.root {
+    if stored.records < checkpoint.size {
+        return Err(VerifyError::Cut {
+            records: stored.records,
+            covered: checkpoint.size,
+        });
+    }
+    if !comparison.agrees(&tree) {
         return Err(VerifyError::Root);
     }
-    if let Some(sequence) = foreign {
-        return Err(VerifyError::Event(sequence));
+    if let Some(record) = not_an_event {
+        return Err(VerifyError::Event { record });
     }
     Ok(Verified {
-        records,
-        root: tree.root(records).ok_or(VerifyError::Root)?,
+        records: stored.records,
+        root: checkpoint.root,
         checkpoint_size: checkpoint.size,
-        uncovered_tail: records - checkpoint.size,
+        uncovered_tail: stored.records - checkpoint.size,
+        torn_bytes: stored.torn_bytes,
+    })
+}
+
+/// Verifies that the proof's record stands in the log `origin`, and reads it.
+///
+/// # Errors
+/// [`VerifyError`].
+pub fn verify_inclusion(
+    proof: &InclusionProof,
+    origin: &str,
+    key: &VerifyingKey,
+) -> Result<Event, VerifyError> {
+    let checkpoint = Checkpoint::verify(&proof.checkpoint, origin, key)?;
+    let leaf = leaf_hash(&proof.leaf);
+    let root = root_from_path(proof.leaf_index, checkpoint.size, leaf, &proof.path);
+    if root != Some(checkpoint.root) {
+        return Err(VerifyError::Inclusion);
+    }
+    Event::from_bytes(&proof.leaf).map_err(|_| VerifyError::Event {
+        record: proof.leaf_index,
     })
 }

@@ -9,17 +9,24 @@ use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 /// The VR that the dictionary gives a tag.
 pub(crate) fn dictionary_vr(tag: Tag) -> Option<VR> {
-    StandardDataDictionary.by_tag(tag).map(|entry| match entry.vr() {
-        VirtualVr::Exact(vr) => vr,
-        other => other.relaxed(),
-    })
+    StandardDataDictionary
+        .by_tag(tag)
+        .map(|entry| match entry.vr() {
+            VirtualVr::Exact(vr) => vr,
+            other => other.relaxed(),
+        })
 }
 
 /// Specific Character Set of an object, or of the one around it.
 pub fn codes_of(object: &InMemDicomObject, outer: &[String]) -> Vec<String> {
     object
         .get(tags::SPECIFIC_CHARACTER_SET)
-        .and_then(|element| element.to_multi_str().ok().map(|codes| codes.into_owned()))
+        .and_then(|element| {
+            element
+                .to_multi_str()
+                .ok()
+                .map(std::borrow::Cow::into_owned)
+        })
         .map_or_else(
             || outer.to_vec(),
             |codes| codes.iter().map(|code| code.trim().to_owned()).collect(),
@@ -32,16 +39,20 @@ pub fn codes_of(object: &InMemDicomObject, outer: &[String]) -> Vec<String> {
 pub fn values(element: &InMemElement, codes: &[String]) -> Vec<String> {
     let opaque = matches!(element.vr(), VR::UN | VR::OB | VR::OW);
     if opaque {
-        let Ok(bytes) = element.to_bytes() else { return Vec::new() };
+        let Ok(bytes) = element.to_bytes() else {
+            return Vec::new();
+        };
         let text = codes
             .first()
-            .and_then(|code| SpecificCharacterSet::from_code(code))
+            .and_then(|code| SpecificCharacterSet::from_code(code.as_str()))
             .unwrap_or_default()
             .decode(&bytes)
             .unwrap_or_else(|_| bytes.iter().copied().map(char::from).collect());
         return split(&decode(&text, codes));
     }
-    let Ok(parts) = element.to_multi_str() else { return Vec::new() };
+    let Ok(parts) = element.to_multi_str() else {
+        return Vec::new();
+    };
     if codes.len() > 1 {
         // A backslash may have been the second byte of a character.
         split(&decode(&parts.join("\\"), codes))
@@ -55,7 +66,8 @@ fn split(text: &str) -> Vec<String> {
 }
 
 fn trim(text: &str) -> String {
-    text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\0')
+        .to_owned()
 }
 
 /// Resolves ISO 2022 escape sequences left in `text` by a decoder that knew the first set only.
@@ -114,12 +126,17 @@ fn escape(part: &str) -> Option<(Set, &str)> {
         ("-M", Set::Initial),
         ("$(D", Set::Initial),
     ];
-    TABLE.into_iter().find_map(|(prefix, set)| part.strip_prefix(prefix).map(|rest| (set, rest)))
+    TABLE
+        .into_iter()
+        .find_map(|(prefix, set)| part.strip_prefix(prefix).map(|rest| (set, rest)))
 }
 
 /// Takes characters back to the bytes they came from (Latin-1) and decodes those anew.
 fn redecode(text: &str, code: &str) -> String {
-    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).ok())
+        .collect();
     bytes
         .zip(SpecificCharacterSet::from_code(code))
         .and_then(|(bytes, codec)| codec.decode(&bytes).ok())
@@ -133,10 +150,22 @@ mod tests {
     #[test]
     fn resolves_japanese_korean_and_greek_escapes() {
         let codes = [String::new(), String::from("ISO 2022 IR 87")];
-        assert_eq!(decode("Yamada^Tarou=\u{1b}$B;3ED\u{1b}(B^\u{1b}$BB@O:\u{1b}(B", &codes), "Yamada^Tarou=山田^太郎");
-        let korean: String = [0x1b, b'$', b')', b'C', 0xfb, 0xf3].map(char::from).into_iter().collect();
+        assert_eq!(
+            decode(
+                "Yamada^Tarou=\u{1b}$B;3ED\u{1b}(B^\u{1b}$BB@O:\u{1b}(B",
+                &codes
+            ),
+            "Yamada^Tarou=山田^太郎"
+        );
+        let korean: String = [0x1b, b'$', b')', b'C', 0xfb, 0xf3]
+            .map(char::from)
+            .into_iter()
+            .collect();
         assert_eq!(decode(&korean, &codes), "洪");
-        let greek: String = [0x1b, b'-', b'F', 0xc4].map(char::from).into_iter().collect();
+        let greek: String = [0x1b, b'-', b'F', 0xc4]
+            .map(char::from)
+            .into_iter()
+            .collect();
         assert_eq!(decode(&greek, &codes), "Δ");
     }
 

@@ -64,7 +64,11 @@ pub fn is_chest(object: &InMemDicomObject) -> Result<(), NotChest> {
     let part: String = part.chars().filter(|c| c.is_alphanumeric()).collect();
     let thorax = ["CHEST", "THORA", "TORAX", "LUNG", "PULMON", "CARDIOTHOR"];
     let named = thorax.iter().any(|word| part.contains(word)) && !part.contains("SPINE");
-    if part.is_empty() || named { Ok(()) } else { Err(NotChest::BodyPart) }
+    if part.is_empty() || named {
+        Ok(())
+    } else {
+        Err(NotChest::BodyPart)
+    }
 }
 
 fn text(object: &InMemDicomObject, tag: Tag) -> String {
@@ -111,7 +115,11 @@ mod tests {
             (cr, "CR", "T_SPINE", Err(NotChest::BodyPart)),
             (cr, "CR", "THORACIC SPINE", Err(NotChest::BodyPart)),
         ] {
-            assert_eq!(is_chest(&object(class, modality, part)), expected, "{modality} {part}");
+            assert_eq!(
+                is_chest(&object(class, modality, part)),
+                expected,
+                "{modality} {part}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Applies the table to every attribute at any depth, and a stricter rule of its own to what the
 //! table does not list. Collection comes before; encoding follows.
 
-use cloister_scrub::{KnownIdentifiers, Searcher, scrub};
+use cloister_scrub::{Searcher, scrub_with};
 use dicom_core::{
     DataDictionary, DataElement, Length, PrimitiveValue, Tag, VR,
     dictionary::DataDictionaryEntry,
@@ -19,7 +19,6 @@ use crate::{
 
 /// What the cleaner needs to know about one object.
 pub(crate) struct Cleaner<'a> {
-    pub(crate) known: &'a KnownIdentifiers,
     pub(crate) searcher: Searcher,
     pub(crate) ids: &'a dyn Pseudonyms,
     pub(crate) issuer: &'a str,
@@ -76,7 +75,9 @@ impl Cleaner<'_> {
             Effect::Empty => Some(empty(tag, vr)),
             Effect::Dummy => Some(dummy(tag, vr)),
             Effect::MapUid if vr == VR::UI => Some(self.map_uids(element)?),
-            Effect::MapUid => self.items(element, codes, depth)?.or_else(|| Some(empty(tag, vr))),
+            Effect::MapUid => self
+                .items(element, codes, depth)?
+                .or_else(|| Some(empty(tag, vr))),
             Effect::Clean => self.unlisted(element, codes, depth)?,
         })
     }
@@ -97,7 +98,9 @@ impl Cleaner<'_> {
         let pseudonym = self.ids.pseudonym(kind, self.issuer, &original)?;
         let fits = !pseudonym.is_empty()
             && pseudonym.len() <= limit
-            && pseudonym.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+            && pseudonym
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         if !fits {
             return Err(PseudonymError::Invalid);
         }
@@ -108,7 +111,11 @@ impl Cleaner<'_> {
         let tag = element.header().tag;
         let mut mapped = Vec::new();
         for value in values(element, &[]) {
-            mapped.push(if value.is_empty() { value } else { self.map_uid(tag, &value)? });
+            mapped.push(if value.is_empty() {
+                value
+            } else {
+                self.map_uid(tag, &value)?
+            });
         }
         let value = PrimitiveValue::Strs(mapped.into());
         Ok(DataElement::new(tag, VR::UI, value))
@@ -120,7 +127,9 @@ impl Cleaner<'_> {
             tags::SOP_INSTANCE_UID | tags::SERIES_INSTANCE_UID | tags::STUDY_INSTANCE_UID
         );
         // Well-known frames of reference and palettes are the standard's own (PS3.6 A.2, A.4).
-        if !instance && (uid.starts_with("1.2.840.10008.1.4.") || uid.starts_with("1.2.840.10008.1.5.")) {
+        if !instance
+            && (uid.starts_with("1.2.840.10008.1.4.") || uid.starts_with("1.2.840.10008.1.5."))
+        {
             return Ok(uid.to_owned());
         }
         map_uid(self.ids, uid)
@@ -132,11 +141,19 @@ impl Cleaner<'_> {
         codes: &[String],
         depth: usize,
     ) -> Result<Option<InMemElement>, PseudonymError> {
-        let Some(items) = element.items() else { return Ok(None) };
-        let cleaned: Result<Vec<_>, _> =
-            items.iter().map(|item| self.clean(item, codes, depth + 1)).collect();
+        let Some(items) = element.items() else {
+            return Ok(None);
+        };
+        let cleaned: Result<Vec<_>, _> = items
+            .iter()
+            .map(|item| self.clean(item, codes, depth + 1))
+            .collect();
         let sequence = DataSetSequence::new(cleaned?, Length::UNDEFINED);
-        Ok(Some(DataElement::new(element.header().tag, VR::SQ, sequence)))
+        Ok(Some(DataElement::new(
+            element.header().tag,
+            VR::SQ,
+            sequence,
+        )))
     }
 
     /// Attributes that the table does not list are kept if their meaning is known and their value
@@ -154,7 +171,9 @@ impl Cleaner<'_> {
         let Some(entry) = StandardDataDictionary.by_tag(tag).filter(|_| !overlay) else {
             return Ok(None);
         };
-        let Some(vr) = dictionary_vr(tag) else { return Ok(None) };
+        let Some(vr) = dictionary_vr(tag) else {
+            return Ok(None);
+        };
         match element.value() {
             Value::Sequence(_) => return self.items(element, codes, depth),
             Value::PixelSequence(_) => {
@@ -168,10 +187,22 @@ impl Cleaner<'_> {
             VR::PN => Some(empty(tag, VR::PN)),
             VR::DA | VR::TM | VR::DT | VR::AE | VR::UR | VR::UN => None,
             VR::UI => {
-                let class = ["Class", "TransferSyntax", "CodingScheme", "ContextUID", "Mapping"];
+                let class = [
+                    "Class",
+                    "TransferSyntax",
+                    "CodingScheme",
+                    "ContextUID",
+                    "Mapping",
+                ];
                 let kept = class.iter().any(|word| entry.alias().contains(word))
-                    || values(element, &[]).iter().all(|uid| uid.starts_with("1.2.840.10008."));
-                if kept { self.text(element, vr, codes) } else { Some(self.map_uids(element)?) }
+                    || values(element, &[])
+                        .iter()
+                        .all(|uid| uid.starts_with("1.2.840.10008."));
+                if kept {
+                    self.text(element, vr, codes)
+                } else {
+                    Some(self.map_uids(element)?)
+                }
             }
             VR::OB | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => {
                 let pixels = matches!(tag.group(), 0x7fe0) && depth == 0;
@@ -199,7 +230,11 @@ impl Cleaner<'_> {
         };
         let mut kept = Vec::new();
         for value in values(element, codes) {
-            let mut value = if free { scrub(&value, self.known).text } else { value };
+            let mut value = if free {
+                scrub_with(&value, &self.searcher).text
+            } else {
+                value
+            };
             // The gate's own question, so that what stays here passes there.
             if !self.searcher.find(&value).is_empty()
                 || self.searcher.find_in_bytes(value.as_bytes())
@@ -207,7 +242,7 @@ impl Cleaner<'_> {
                 if numeric {
                     return None;
                 }
-                value = REMOVED.to_owned();
+                REMOVED.clone_into(&mut value);
             }
             if value.chars().count() > limit && free {
                 value = value.chars().take(limit).collect();
@@ -229,5 +264,6 @@ pub(crate) fn map_uid(ids: &dyn Pseudonyms, uid: &str) -> Result<String, Pseudon
 
 /// Modality, VOI and palette look-up tables: needed to show the pixels.
 fn is_lut(tag: Tag) -> bool {
-    tag == tags::LUT_DATA || tag.group() == 0x0028 && matches!(tag.element(), 0x1101..=0x1104 | 0x1201..=0x1224)
+    tag == tags::LUT_DATA
+        || tag.group() == 0x0028 && matches!(tag.element(), 0x1101..=0x1104 | 0x1201..=0x1224)
 }

@@ -15,7 +15,10 @@ use crate::{
 /// All identifiers at any depth, also in private attributes.
 pub(crate) fn collect(object: &FileDicomObject<InMemDicomObject>) -> KnownIdentifiers {
     let mut known = KnownIdentifiers::new();
-    known.add(Kind::Uid, object.meta().media_storage_sop_instance_uid());
+    let instance = object.meta().media_storage_sop_instance_uid();
+    if !instance.starts_with("1.2.840.10008.1.") {
+        known.add(Kind::Uid, instance);
+    }
     collect_item(object, &[], &mut known);
     known
 }
@@ -32,12 +35,18 @@ fn collect_item(object: &InMemDicomObject, outer: &[String], known: &mut KnownId
         if element.fragments().is_some() {
             continue;
         }
-        let Some(kind) = kind_of(element) else { continue };
+        let Some(kind) = kind_of(element) else {
+            continue;
+        };
         for value in values(element, &codes) {
-            known.add(kind, &value);
+            // The standard's own UIDs (colour palettes, frames of reference) name nobody.
+            if kind != Kind::Uid || !value.starts_with("1.2.840.10008.1.") {
+                known.add(kind, &value);
+            }
         }
         // As the parser saw it: bytes of an ISO 2022 set that were copied elsewhere look the same.
-        if kind == Kind::Name && codes.len() > 1
+        if kind == Kind::Name
+            && codes.len() > 1
             && let Ok(raw) = element.to_str()
             && raw.contains('\u{1b}')
         {
@@ -58,10 +67,12 @@ fn kind_of(element: &InMemElement) -> Option<Kind> {
         VR::DA | VR::DT => Some(Kind::Date),
         VR::UI => (row.action.effect() == Effect::MapUid).then_some(Kind::Uid),
         VR::LO | VR::SH | VR::ST | VR::LT | VR::UT | VR::UC => match alias {
-            "InstitutionName" | "InstitutionalDepartmentName" | "IssuerOfPatientID"
-            | "ResponsibleOrganization" | "RequestingService" | "PerformedLocation" => {
-                Some(Kind::Institution)
-            }
+            "InstitutionName"
+            | "InstitutionalDepartmentName"
+            | "IssuerOfPatientID"
+            | "ResponsibleOrganization"
+            | "RequestingService"
+            | "PerformedLocation" => Some(Kind::Institution),
             "CurrentPatientLocation" | "PatientInstitutionResidence" | "RegionOfResidence" => {
                 Some(Kind::Address)
             }
@@ -77,21 +88,30 @@ fn kind_of(element: &InMemElement) -> Option<Kind> {
 
 fn names_a_number(alias: &str) -> bool {
     let ends = ["ID", "IDs", "Number", "Identifier", "Locator"];
-    ends.iter().any(|end| alias.ends_with(end)) || alias.contains("OrderNumber")
-        || alias == "MilitaryRank" || alias == "InsurancePlanIdentification"
+    ends.iter().any(|end| alias.ends_with(end))
+        || alias.contains("OrderNumber")
+        || alias == "MilitaryRank"
+        || alias == "InsurancePlanIdentification"
 }
 
 /// Who the patient is, for the capsule.
 pub(crate) fn identity(object: &InMemDicomObject, issuer_fallback: &str) -> Identity {
     let codes = codes_of(object, &[]);
     let text = |tag: Tag| {
-        object.get(tag).map(|element| values(element, &codes).join("\\")).unwrap_or_default()
+        object
+            .get(tag)
+            .map(|element| values(element, &codes).join("\\"))
+            .unwrap_or_default()
     };
     let issuer = text(tags::ISSUER_OF_PATIENT_ID);
     Identity {
         patient_name: text(tags::PATIENT_NAME),
         patient_id: text(tags::PATIENT_ID),
-        issuer: if issuer.is_empty() { issuer_fallback.to_owned() } else { issuer },
+        issuer: if issuer.is_empty() {
+            issuer_fallback.to_owned()
+        } else {
+            issuer
+        },
         birth_date: text(tags::PATIENT_BIRTH_DATE),
         sex: text(tags::PATIENT_SEX),
         accession: text(tags::ACCESSION_NUMBER),

@@ -137,6 +137,8 @@ impl Deidentifier {
         issuer_fallback: &str,
         ids: &dyn Pseudonyms,
     ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        // One policy so far; a later one carries options into the cleaner.
+        let Policy(()) = self.policy;
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
         let known = collect::collect(object);
@@ -161,10 +163,17 @@ impl Deidentifier {
         let study_instance_uid = map_uid(ids, &study_key)?;
         let study_pseudonym = ids.pseudonym(IdKind::StudyKey, "", &study_key)?;
 
-        let cleaner =
-            Cleaner { known: &known, searcher: known.searcher(), ids, issuer: &identity.issuer };
+        let cleaner = Cleaner {
+            searcher: known.searcher(),
+            ids,
+            issuer: &identity.issuer,
+        };
         let mut cleaned = cleaner.clean(object, &[], 0)?;
-        cleaned.put(DataElement::new(tags::SOP_INSTANCE_UID, VR::UI, sop_instance_uid.as_str()));
+        cleaned.put(DataElement::new(
+            tags::SOP_INSTANCE_UID,
+            VR::UI,
+            sop_instance_uid.as_str(),
+        ));
         state_what_was_done(&mut cleaned);
 
         let meta = FileMetaTableBuilder::new()
@@ -204,7 +213,9 @@ impl Deidentified {
             .ok_or(DeidError::TransferSyntax)?;
         let mut bytes = vec![0_u8; 128];
         bytes.extend_from_slice(b"DICM");
-        self.object.write_meta(&mut bytes).map_err(|_| DeidError::Unwritable)?;
+        self.object
+            .write_meta(&mut bytes)
+            .map_err(|_| DeidError::Unwritable)?;
         self.object
             .write_dataset_with_ts(&mut bytes, syntax)
             .map_err(|_| DeidError::Unwritable)?;
@@ -261,10 +272,22 @@ fn state_what_was_done(object: &mut InMemDicomObject) {
     let code = InMemDicomObject::from_element_iter([
         DataElement::new(tags::CODE_VALUE, VR::SH, "113100"),
         DataElement::new(tags::CODING_SCHEME_DESIGNATOR, VR::SH, "DCM"),
-        DataElement::new(tags::CODE_MEANING, VR::LO, "Basic Application Confidentiality Profile"),
+        DataElement::new(
+            tags::CODE_MEANING,
+            VR::LO,
+            "Basic Application Confidentiality Profile",
+        ),
     ]);
-    object.put(DataElement::new(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"));
-    object.put(DataElement::new(tags::PATIENT_IDENTITY_REMOVED, VR::CS, "YES"));
+    object.put(DataElement::new(
+        tags::SPECIFIC_CHARACTER_SET,
+        VR::CS,
+        "ISO_IR 192",
+    ));
+    object.put(DataElement::new(
+        tags::PATIENT_IDENTITY_REMOVED,
+        VR::CS,
+        "YES",
+    ));
     object.put(DataElement::new(
         tags::DEIDENTIFICATION_METHOD,
         VR::LO,

@@ -21,7 +21,11 @@ impl Facts {
             "O" => Sex::Other,
             _ => Sex::Unknown,
         };
-        Self { age_band: age(object).map_or(AgeBand::Unknown, AgeBand::of_years), sex, view: view(object) }
+        Self {
+            age_band: age(object).map_or(AgeBand::Unknown, AgeBand::of_years),
+            sex,
+            view: view(object),
+        }
     }
 }
 
@@ -53,7 +57,9 @@ fn age(object: &InMemDicomObject) -> Option<u32> {
         .into_iter()
         .find_map(|tag| date(object, tag))?;
     let birthday_to_come = u32::from(taken % 10_000 < born % 10_000);
-    (taken / 10_000).checked_sub(born / 10_000 + birthday_to_come).filter(|years| *years <= 130)
+    (taken / 10_000)
+        .checked_sub(born / 10_000 + birthday_to_come)
+        .filter(|years| *years <= 130)
 }
 
 fn number_len(text: &str) -> usize {
@@ -62,7 +68,11 @@ fn number_len(text: &str) -> usize {
 
 /// `YYYYMMDD` as a number.
 fn date(object: &InMemDicomObject, tag: Tag) -> Option<u32> {
-    let digits: String = text(object, tag).chars().filter(char::is_ascii_digit).take(8).collect();
+    let digits: String = text(object, tag)
+        .chars()
+        .filter(char::is_ascii_digit)
+        .take(8)
+        .collect();
     let number = digits.parse::<u32>().ok().filter(|_| digits.len() == 8)?;
     // The usual placeholders are no birth dates.
     (!matches!(number, 19_000_101 | 11_111_111 | 10_101)).then_some(number)
@@ -88,7 +98,10 @@ fn view(object: &InMemDicomObject) -> View {
             _ => {}
         }
     }
-    if matches!(text(object, tags::PATIENT_ORIENTATION).as_str(), "A\\F" | "P\\F") {
+    if matches!(
+        text(object, tags::PATIENT_ORIENTATION).as_str(),
+        "A\\F" | "P\\F"
+    ) {
         return View::Lateral;
     }
     [
@@ -131,18 +144,35 @@ mod tests {
     use super::Facts;
 
     fn facts(elements: &[(dicom_core::Tag, VR, &str)]) -> Facts {
-        let elements = elements.iter().map(|(tag, vr, text)| DataElement::new(*tag, *vr, *text));
+        let elements = elements
+            .iter()
+            .map(|(tag, vr, text)| DataElement::new(*tag, *vr, *text));
         Facts::of(&InMemDicomObject::from_element_iter(elements))
     }
 
     #[test]
     fn age_comes_from_the_age_or_the_dates() {
         let band = |elements| facts(elements).age_band;
-        assert_eq!(band(&[(tags::PATIENT_AGE, VR::AS, "037Y")]), AgeBand::From18To39);
-        assert_eq!(band(&[(tags::PATIENT_AGE, VR::AS, "62")]), AgeBand::From40To64);
-        assert_eq!(band(&[(tags::PATIENT_AGE, VR::AS, "008M")]), AgeBand::Under18);
-        assert_eq!(band(&[(tags::PATIENT_AGE, VR::AS, "000Y")]), AgeBand::Unknown);
-        let dates = [(tags::PATIENT_BIRTH_DATE, VR::DA, "19760616"), (tags::STUDY_DATE, VR::DA, "20160615")];
+        assert_eq!(
+            band(&[(tags::PATIENT_AGE, VR::AS, "037Y")]),
+            AgeBand::From18To39
+        );
+        assert_eq!(
+            band(&[(tags::PATIENT_AGE, VR::AS, "62")]),
+            AgeBand::From40To64
+        );
+        assert_eq!(
+            band(&[(tags::PATIENT_AGE, VR::AS, "008M")]),
+            AgeBand::Under18
+        );
+        assert_eq!(
+            band(&[(tags::PATIENT_AGE, VR::AS, "000Y")]),
+            AgeBand::Unknown
+        );
+        let dates = [
+            (tags::PATIENT_BIRTH_DATE, VR::DA, "19760616"),
+            (tags::STUDY_DATE, VR::DA, "20160615"),
+        ];
         assert_eq!(band(&dates), AgeBand::From18To39);
     }
 
@@ -151,8 +181,14 @@ mod tests {
         let view = |elements| facts(elements).view;
         assert_eq!(view(&[(tags::VIEW_POSITION, VR::CS, "PA")]), View::Pa);
         assert_eq!(view(&[(tags::VIEW_POSITION, VR::CS, "LL")]), View::Lateral);
-        assert_eq!(view(&[(tags::STUDY_DESCRIPTION, VR::LO, "XR CHEST AP PORTABLE")]), View::Ap);
-        assert_eq!(view(&[(tags::STUDY_DESCRIPTION, VR::LO, "CHEST PA AND LATERAL")]), View::Unknown);
+        assert_eq!(
+            view(&[(tags::STUDY_DESCRIPTION, VR::LO, "XR CHEST AP PORTABLE")]),
+            View::Ap
+        );
+        assert_eq!(
+            view(&[(tags::STUDY_DESCRIPTION, VR::LO, "CHEST PA AND LATERAL")]),
+            View::Unknown
+        );
         assert_eq!(facts(&[(tags::PATIENT_SEX, VR::CS, "F ")]).sex, Sex::Female);
     }
 }

@@ -51,7 +51,9 @@ pub fn look(encoded: &[u8], known: &KnownIdentifiers) -> Result<(), GateError> {
         .map(u32::from_le_bytes)
         .and_then(|length| usize::try_from(length).ok())
         .ok_or(GateError::Unreadable)?;
-    let meta = encoded.get(132..length.saturating_add(144)).ok_or(GateError::Unreadable)?;
+    let meta = encoded
+        .get(132..length.saturating_add(144))
+        .ok_or(GateError::Unreadable)?;
     if searcher.find_in_bytes(meta) {
         return Err(GateError::Identifier);
     }
@@ -61,14 +63,13 @@ pub fn look(encoded: &[u8], known: &KnownIdentifiers) -> Result<(), GateError> {
         return Err(GateError::Identifier);
     }
     let object = read::read(encoded).map_err(|_| GateError::Unreadable)?;
-    look_at(&object, &[], &searcher, 0)
+    look_at(&object, &[], &searcher)
 }
 
 fn look_at(
     object: &InMemDicomObject,
     outer: &[String],
     searcher: &Searcher,
-    depth: usize,
 ) -> Result<(), GateError> {
     let codes = codes_of(object, outer);
     for element in object.iter() {
@@ -80,12 +81,16 @@ fn look_at(
         match element.value() {
             Value::Sequence(sequence) => {
                 for item in sequence.items() {
-                    look_at(item, &codes, searcher, depth + 1)?;
+                    look_at(item, &codes, searcher)?;
                 }
             }
             Value::PixelSequence(sequence) => {
                 // Already searched as raw bytes, unless the data set was deflated.
-                if sequence.fragments().iter().any(|fragment| searcher.find_in_pixels(fragment)) {
+                if sequence
+                    .fragments()
+                    .iter()
+                    .any(|fragment| searcher.find_in_pixels(fragment))
+                {
                     return Err(GateError::Identifier);
                 }
             }
@@ -113,7 +118,22 @@ fn is_text(vr: dicom_core::VR) -> bool {
     use dicom_core::VR;
     matches!(
         vr,
-        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::IS | VR::LO | VR::LT | VR::PN
-            | VR::SH | VR::ST | VR::TM | VR::UC | VR::UI | VR::UR | VR::UT
+        VR::AE
+            | VR::AS
+            | VR::CS
+            | VR::DA
+            | VR::DS
+            | VR::DT
+            | VR::IS
+            | VR::LO
+            | VR::LT
+            | VR::PN
+            | VR::SH
+            | VR::ST
+            | VR::TM
+            | VR::UC
+            | VR::UI
+            | VR::UR
+            | VR::UT
     )
 }

@@ -4,6 +4,8 @@
 
 pub mod chest;
 
+mod unknown;
+
 mod read;
 
 mod facts;

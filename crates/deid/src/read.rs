@@ -6,14 +6,20 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use dicom_dictionary_std::uids;
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_object::{FileDicomObject, FileMetaTable, InMemDicomObject};
 use dicom_parser::dataset::{DataSetReader, DataToken};
 use dicom_transfer_syntax_registry::{TransferSyntaxRegistry, entries};
 
+use crate::unknown::without_unknown_sequences;
+
 /// Nested sequences beyond this depth are refused: the parser and the cleaner recurse, and no IOD
 /// comes near it.
 pub(crate) const MAX_DEPTH: usize = 64;
+
+/// Retired, and still sent.
+const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 /// A deflated data set may grow to this many bytes.
 const MAX_INFLATED_BYTES: u64 = 2 << 30;
@@ -55,11 +61,20 @@ fn read_inner(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadF
                 return Err(ReadFault::TooLarge);
             }
             inflated = out;
-            (inflated.as_slice(), &entries::EXPLICIT_VR_LITTLE_ENDIAN.erased())
+            (
+                inflated.as_slice(),
+                &entries::EXPLICIT_VR_LITTLE_ENDIAN.erased(),
+            )
         }
         Codec::Dataset(None) => return Err(ReadFault::TransferSyntax),
         _ => (rest, syntax),
     };
+
+    let known_only = (syntax.uid() != uids::IMPLICIT_VR_LITTLE_ENDIAN
+        && syntax.uid() != EXPLICIT_VR_BIG_ENDIAN)
+        .then(|| without_unknown_sequences(data))
+        .flatten();
+    let data = known_only.as_deref().unwrap_or(data);
 
     // Tokens are read without recursion, so this pass is safe at any depth.
     let mut depth = 0_usize;
@@ -75,8 +90,8 @@ fn read_inner(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadF
             _ => {}
         }
     }
-    let object = InMemDicomObject::read_dataset_with_ts(data, syntax)
-        .map_err(|_| ReadFault::Malformed)?;
+    let object =
+        InMemDicomObject::read_dataset_with_ts(data, syntax).map_err(|_| ReadFault::Malformed)?;
     Ok(object.with_exact_meta(meta))
 }
 

@@ -169,7 +169,7 @@ impl Tags {
 }
 
 const fn in_groups(base: u16, group: u16) -> bool {
-    group & 0xff00 == base && group % 2 == 0
+    group & 0xff00 == base && group.is_multiple_of(2)
 }
 
 /// One row of the table.
@@ -198,7 +198,12 @@ impl Row {
                 _ => None,
             };
         }
-        Some(Self { tags, action, options, name: fields.next()? })
+        Some(Self {
+            tags,
+            action,
+            options,
+            name: fields.next()?,
+        })
     }
 }
 
@@ -209,7 +214,10 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let rows: Vec<Row> = include_str!("../table/basic.tsv").lines().filter_map(Row::parse).collect();
+    let rows: Vec<Row> = include_str!("../table/basic.tsv")
+        .lines()
+        .filter_map(Row::parse)
+        .collect();
     let mut by_tag = HashMap::new();
     let mut masks = Vec::new();
     for (index, row) in rows.iter().enumerate() {
@@ -218,7 +226,11 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             _ => masks.push(index),
         }
     }
-    Table { rows, by_tag, masks }
+    Table {
+        rows,
+        by_tag,
+        masks,
+    }
 });
 
 /// All rows.
@@ -230,7 +242,11 @@ pub fn rows() -> &'static [Row] {
 pub fn find(tag: Tag) -> Option<&'static Row> {
     let one = TABLE.by_tag.get(&tag).copied();
     let index = one.or_else(|| {
-        TABLE.masks.iter().copied().find(|&mask| TABLE.rows.get(mask).is_some_and(|row| row.tags.holds(tag)))
+        TABLE
+            .masks
+            .iter()
+            .copied()
+            .find(|&mask| TABLE.rows.get(mask).is_some_and(|row| row.tags.holds(tag)))
     })?;
     TABLE.rows.get(index)
 }
@@ -249,8 +265,9 @@ mod tests {
         assert_eq!(count(Action::Dummy), 92);
         assert_eq!(count(Action::Uid), 54);
         assert_eq!(count(Action::Zero), 42);
-        let options: Vec<usize> =
-            (0..10).map(|i| rows().iter().filter(|row| row.options[i].is_some()).count()).collect();
+        let options: Vec<usize> = (0..10)
+            .map(|i| rows().iter().filter(|row| row.options[i].is_some()).count())
+            .collect();
         assert_eq!(options, [1, 59, 57, 10, 13, 165, 165, 125, 3, 4]);
     }
 
@@ -259,7 +276,10 @@ mod tests {
         assert_eq!(find(Tag(0x5004, 0x3000)).unwrap().name, "Curve Data");
         assert_eq!(find(Tag(0x601E, 0x3000)).unwrap().name, "Overlay Data");
         assert!(find(Tag(0x6000, 0x0010)).is_none());
-        assert_eq!(find(Tag(0x0029, 0x1010)).unwrap().name, "Private Attributes");
+        assert_eq!(
+            find(Tag(0x0029, 0x1010)).unwrap().name,
+            "Private Attributes"
+        );
         assert_eq!(find(Tag(0x0010, 0x0010)).unwrap().action, Action::Zero);
     }
 }

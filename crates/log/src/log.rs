@@ -85,10 +85,21 @@ impl Log {
     /// [`LogError::Locked`] if the directory is open elsewhere; [`LogError::Corrupt`] for any other
     /// damage, which is left as it is.
     pub fn open(config: LogConfig) -> Result<Self, LogError> {
+        Self::open_each(config, |_, _| {})
+    }
+
+    /// As [`Log::open`], handing every record to `each` while it is read anyway.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; `each` may have seen records then.
+    pub fn open_each(
+        config: LogConfig,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> Result<Self, LogError> {
         durable::create_dir_all(&config.dir, 0o700)?;
         let lock = lock(&config.dir)?;
         remove_temporaries(&config.dir)?;
-        let recovered = recover::scan(&config.dir, &mut |_, _| {})?;
+        let recovered = recover::scan(&config.dir, &mut each)?;
         let active = settle(&recovered)?;
         let records = recovered.records();
         let watermark = Watermark::open(&config.dir)?;

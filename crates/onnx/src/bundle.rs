@@ -33,13 +33,19 @@ impl Bundle {
     /// [`BundleError`]; an untrusted or altered bundle stops the start.
     pub fn load(dir: &Path, trust: &TrustedHashes) -> Result<Self, BundleError> {
         let path = dir.join("bundle.toml");
-        let text = read_capped(&path, MAX_MANIFEST_BYTES)
-            .map_err(|source| BundleError::Read { path: path.clone(), source })?;
+        let text = read_capped(&path, MAX_MANIFEST_BYTES).map_err(|source| BundleError::Read {
+            path: path.clone(),
+            source,
+        })?;
         let sha256: [u8; 32] = Sha256::digest(&text).into();
         let signature = read_capped(&dir.join("bundle.sig"), 64).ok();
-        let signature = signature.as_deref().and_then(|bytes| <&[u8; 64]>::try_from(bytes).ok());
+        let signature = signature
+            .as_deref()
+            .and_then(|bytes| <&[u8; 64]>::try_from(bytes).ok());
         if !trust.allows(&sha256, signature) {
-            return Err(BundleError::Untrusted { sha256: hex::encode(sha256) });
+            return Err(BundleError::Untrusted {
+                sha256: hex::encode(sha256),
+            });
         }
         Self::verify(dir, &text, sha256)
     }
@@ -51,27 +57,37 @@ impl Bundle {
     /// [`BundleError`].
     pub fn inspect(dir: &Path) -> Result<Self, BundleError> {
         let path = dir.join("bundle.toml");
-        let text =
-            read_capped(&path, MAX_MANIFEST_BYTES).map_err(|source| BundleError::Read { path, source })?;
+        let text = read_capped(&path, MAX_MANIFEST_BYTES)
+            .map_err(|source| BundleError::Read { path, source })?;
         let sha256 = Sha256::digest(&text).into();
         Self::verify(dir, &text, sha256)
     }
 
     fn verify(dir: &Path, text: &[u8], sha256: [u8; 32]) -> Result<Self, BundleError> {
-        let text = std::str::from_utf8(text)
-            .map_err(|_| BundleError::Invalid { key: "bundle.toml", reason: "is not UTF-8" })?;
+        let text = std::str::from_utf8(text).map_err(|_| BundleError::Invalid {
+            key: "bundle.toml",
+            reason: "is not UTF-8",
+        })?;
         let manifest = Manifest::parse(text)?;
         let mut files = Vec::with_capacity(manifest.files.len());
         for entry in &manifest.files {
             let path = locate(dir, entry)?;
-            let found =
-                sha256_of_file(&path).map_err(|source| BundleError::Read { path: path.clone(), source })?;
+            let found = sha256_of_file(&path).map_err(|source| BundleError::Read {
+                path: path.clone(),
+                source,
+            })?;
             if hex::encode(found) != entry.sha256 {
-                return Err(BundleError::Altered { name: entry.path.clone() });
+                return Err(BundleError::Altered {
+                    name: entry.path.clone(),
+                });
             }
             files.push(path);
         }
-        Ok(Self { manifest, sha256, files })
+        Ok(Self {
+            manifest,
+            sha256,
+            files,
+        })
     }
 
     /// The parsed `bundle.toml`.
@@ -99,12 +115,16 @@ impl Bundle {
     /// [`BundleError`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>, BundleError> {
         let (entry, path) = self.entry(name)?;
-        let bytes = read_capped(path, MAX_FILE_BYTES)
-            .map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
+        let bytes = read_capped(path, MAX_FILE_BYTES).map_err(|source| BundleError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         if hex::encode(Sha256::digest(&bytes)) == entry.sha256 {
             Ok(bytes)
         } else {
-            Err(BundleError::Altered { name: name.to_owned() })
+            Err(BundleError::Altered {
+                name: name.to_owned(),
+            })
         }
     }
 
@@ -113,7 +133,11 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::WrongKind`].
     pub fn require(&self, kind: Kind) -> Result<(), BundleError> {
-        if self.manifest.kind == kind { Ok(()) } else { Err(BundleError::WrongKind) }
+        if self.manifest.kind == kind {
+            Ok(())
+        } else {
+            Err(BundleError::WrongKind)
+        }
     }
 
     fn entry(&self, name: &str) -> Result<(&FileEntry, &Path), BundleError> {
@@ -123,7 +147,9 @@ impl Bundle {
             .zip(&self.files)
             .find(|(entry, _)| entry.path == name)
             .map(|(entry, path)| (entry, path.as_path()))
-            .ok_or_else(|| BundleError::NoSuchFile { name: name.to_owned() })
+            .ok_or_else(|| BundleError::NoSuchFile {
+                name: name.to_owned(),
+            })
     }
 }
 
@@ -135,7 +161,9 @@ fn locate(dir: &Path, entry: &FileEntry) -> Result<PathBuf, BundleError> {
     }
     cached(&entry.sha256)
         .filter(|path| path.exists())
-        .ok_or_else(|| BundleError::NotFetched { name: entry.path.clone() })
+        .ok_or_else(|| BundleError::NotFetched {
+            name: entry.path.clone(),
+        })
 }
 
 pub(crate) fn sha256_of_file(path: &Path) -> io::Result<[u8; 32]> {
@@ -153,10 +181,14 @@ pub(crate) fn sha256_of_file(path: &Path) -> io::Result<[u8; 32]> {
 
 fn read_capped(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(max_bytes)).unwrap_or(0));
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(file.metadata()?.len().min(max_bytes)).unwrap_or(0));
     file.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "larger than allowed"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "larger than allowed",
+        ));
     }
     Ok(bytes)
 }

@@ -24,7 +24,11 @@ struct Pin {
 
 /// `${XDG_CACHE_HOME:-~/.cache}/cloister`, or nothing where neither variable is set.
 pub fn cache_dir() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .map(|cache| cache.join("cloister"))
@@ -42,7 +46,11 @@ pub(crate) fn cached(sha256: &str) -> Option<PathBuf> {
 pub fn library_path() -> Result<PathBuf, OnnxError> {
     let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
     let pins: Pins = toml::from_str(PINS).map_err(|error| OnnxError::Load(error.to_string()))?;
-    let pin = pins.library.iter().find(|pin| pin.platform == platform).ok_or(OnnxError::NotFetched)?;
+    let pin = pins
+        .library
+        .iter()
+        .find(|pin| pin.platform == platform)
+        .ok_or(OnnxError::NotFetched)?;
     let path = cached(&pin.sha256).ok_or(OnnxError::NotFetched)?;
     verify(&path, &pin.sha256)?;
     Ok(path)
@@ -53,6 +61,8 @@ fn verify(path: &Path, sha256: &str) -> Result<(), OnnxError> {
     if hex::encode(found) == sha256 {
         Ok(())
     } else {
-        Err(OnnxError::LibraryAltered { path: path.to_owned() })
+        Err(OnnxError::LibraryAltered {
+            path: path.to_owned(),
+        })
     }
 }

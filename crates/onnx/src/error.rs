@@ -44,7 +44,9 @@ pub enum BundleError {
         name: String,
     },
     /// Neither trusted by hash nor signed by a key of the trust list.
-    #[error("bundle {sha256} is not trusted: neither in TRUSTED.toml nor signed by a key of the trust list")]
+    #[error(
+        "bundle {sha256} is not trusted: neither in TRUSTED.toml nor signed by a key of the trust list"
+    )]
     Untrusted {
         /// SHA-256 of `bundle.toml`, in hex.
         sha256: String,

@@ -69,10 +69,19 @@ impl Manifest {
             if !is_sha256(&file.sha256) {
                 return invalid("file.sha256", "must be 64 lower-case hexadecimal digits");
             }
-            if file.source.as_ref().is_some_and(|source| !source.starts_with("pypi:")) {
+            if file
+                .source
+                .as_ref()
+                .is_some_and(|source| !source.starts_with("pypi:"))
+            {
                 return invalid("file.source", "must start with pypi:");
             }
-            if manifest.files.iter().take(index).any(|earlier| earlier.path == file.path) {
+            if manifest
+                .files
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.path == file.path)
+            {
                 return invalid("file.path", "stands twice");
             }
         }
@@ -94,13 +103,18 @@ fn is_inner_path(path: &str) -> bool {
         !part.is_empty()
             && part != "."
             && part != ".."
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     };
     !matches!(path, "bundle.toml" | "bundle.sig") && path.split('/').all(plain)
 }
 
 fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 #[cfg(test)]
@@ -125,7 +139,18 @@ mod tests {
 
     #[test]
     fn paths_that_leave_the_bundle_are_refused() {
-        for path in ["../x", "/etc/passwd", "a/../b", "a//b", "", ".", "bundle.toml", "a b", "a\\b", "a\0"] {
+        for path in [
+            "../x",
+            "/etc/passwd",
+            "a/../b",
+            "a//b",
+            "",
+            ".",
+            "bundle.toml",
+            "a b",
+            "a\\b",
+            "a\0",
+        ] {
             assert!(!is_inner_path(path), "{path}");
         }
         assert!(is_inner_path("onnx/step.onnx"));

@@ -20,7 +20,9 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("library", &self.library).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("library", &self.library)
+            .finish_non_exhaustive()
     }
 }
 
@@ -34,9 +36,16 @@ impl Runtime {
     pub fn init(library: &Path) -> Result<Self, OnnxError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
-            return if runtime.library == library { Ok(runtime.clone()) } else { Err(OnnxError::OtherLibrary) };
+            return if runtime.library == library {
+                Ok(runtime.clone())
+            } else {
+                Err(OnnxError::OtherLibrary)
+            };
         }
-        let failed = |reason: String| OnnxError::Library { path: library.to_owned(), reason };
+        let failed = |reason: String| OnnxError::Library {
+            path: library.to_owned(),
+            reason,
+        };
         // Telemetry is a Windows feature of ONNX Runtime; off all the same.
         let environment = ort::init_from(library)
             .map_err(|error| failed(error.to_string()))?
@@ -44,7 +53,10 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| failed(error.to_string()))?;
-        let runtime = Self { environment, library: library.to_owned() };
+        let runtime = Self {
+            environment,
+            library: library.to_owned(),
+        };
         *loaded = Some(runtime.clone());
         Ok(runtime)
     }

@@ -62,7 +62,10 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { threads: 1, provider: ExecutionProvider::Cpu }
+        Self {
+            threads: 1,
+            provider: ExecutionProvider::Cpu,
+        }
     }
 }
 
@@ -87,10 +90,18 @@ impl Session {
     ///
     /// # Errors
     /// [`OnnxError::Cuda`] when CUDA was asked for and is not usable, [`OnnxError::Load`] else.
-    pub fn load(runtime: &Runtime, model: &[u8], options: SessionOptions) -> Result<Self, OnnxError> {
+    pub fn load(
+        runtime: &Runtime,
+        model: &[u8],
+        options: SessionOptions,
+    ) -> Result<Self, OnnxError> {
         let (inner, running) = match options.provider {
-            ExecutionProvider::Cpu => (build(runtime, model, options.threads, false)?, Running::Cpu),
-            ExecutionProvider::Cuda => (build(runtime, model, options.threads, true)?, Running::Cuda),
+            ExecutionProvider::Cpu => {
+                (build(runtime, model, options.threads, false)?, Running::Cpu)
+            }
+            ExecutionProvider::Cuda => {
+                (build(runtime, model, options.threads, true)?, Running::Cuda)
+            }
             ExecutionProvider::Auto => match build(runtime, model, options.threads, true) {
                 Ok(session) => (session, Running::Cuda),
                 Err(error) => {
@@ -109,12 +120,20 @@ impl Session {
 
     /// Names of the inputs, in the graph's order.
     pub fn input_names(&self) -> Vec<String> {
-        self.inner.inputs().iter().map(|input| input.name().to_owned()).collect()
+        self.inner
+            .inputs()
+            .iter()
+            .map(|input| input.name().to_owned())
+            .collect()
     }
 
     /// Names of the outputs, in the graph's order.
     pub fn output_names(&self) -> Vec<String> {
-        self.inner.outputs().iter().map(|output| output.name().to_owned()).collect()
+        self.inner
+            .outputs()
+            .iter()
+            .map(|output| output.name().to_owned())
+            .collect()
     }
 
     /// Runs a graph with one float input and answers with its first output.
@@ -125,11 +144,21 @@ impl Session {
         let failed = |error: ort::Error| OnnxError::Run(error.to_string());
         let input = ort::value::Tensor::from_array((shape.to_vec(), data)).map_err(failed)?;
         let outputs = self.inner.run(ort::inputs![input]).map_err(failed)?;
-        let first = outputs.values().next().ok_or_else(|| OnnxError::Output("0".to_owned()))?;
-        let (shape, data) =
-            first.try_extract_tensor::<f32>().map_err(|_| OnnxError::Output("0".to_owned()))?;
-        let shape = shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(0)).collect();
-        Ok(Tensor { shape, data: data.to_vec() })
+        let first = outputs
+            .values()
+            .next()
+            .ok_or_else(|| OnnxError::Output("0".to_owned()))?;
+        let (shape, data) = first
+            .try_extract_tensor::<f32>()
+            .map_err(|_| OnnxError::Output("0".to_owned()))?;
+        let shape = shape
+            .iter()
+            .map(|&dimension| usize::try_from(dimension).unwrap_or(0))
+            .collect();
+        Ok(Tensor {
+            shape,
+            data: data.to_vec(),
+        })
     }
 
     /// The `ort` session, to look at.
@@ -165,13 +194,20 @@ fn build(
         .map_err(|error| load(error.to_string()))?;
     if cuda {
         // ort's default is a silent fallback to the processor.
-        let provider = ep::CUDA::default().with_device_id(0).build().error_on_failure();
+        let provider = ep::CUDA::default()
+            .with_device_id(0)
+            .build()
+            .error_on_failure();
         builder = builder
             .with_execution_providers([provider])
             .map_err(|error| OnnxError::Cuda(error.to_string()))?;
     }
     builder.commit_from_memory(model).map_err(|error| {
         let reason = error.to_string();
-        if cuda { OnnxError::Cuda(reason) } else { load(reason) }
+        if cuda {
+            OnnxError::Cuda(reason)
+        } else {
+            load(reason)
+        }
     })
 }

@@ -79,7 +79,8 @@ impl TrustedHashes {
     /// # Errors
     /// [`TrustError::Key`].
     pub fn with_key_pem(mut self, pem: &str) -> Result<Self, TrustError> {
-        self.keys.push(VerifyingKey::from_public_key_pem(pem).map_err(|_| TrustError::Key)?);
+        self.keys
+            .push(VerifyingKey::from_public_key_pem(pem).map_err(|_| TrustError::Key)?);
         Ok(self)
     }
 
@@ -88,9 +89,13 @@ impl TrustedHashes {
         if self.hashes.contains(sha256) {
             return true;
         }
-        let Some(signature) = signature.map(Signature::from_bytes) else { return false };
+        let Some(signature) = signature.map(Signature::from_bytes) else {
+            return false;
+        };
         let message = signature_message(sha256);
-        self.keys.iter().any(|key| key.verify_strict(&message, &signature).is_ok())
+        self.keys
+            .iter()
+            .any(|key| key.verify_strict(&message, &signature).is_ok())
     }
 }
 

@@ -24,7 +24,11 @@ pub struct RedactConfig {
 
 impl RedactConfig {
     /// Sensible limits around the three paths that every installation must name.
-    pub fn at(worker_exe: impl Into<PathBuf>, detector_bundle: impl Into<PathBuf>, runtime_library: impl Into<PathBuf>) -> Self {
+    pub fn at(
+        worker_exe: impl Into<PathBuf>,
+        detector_bundle: impl Into<PathBuf>,
+        runtime_library: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             worker_exe: worker_exe.into(),
             workers: 1,

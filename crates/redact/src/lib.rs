@@ -7,12 +7,42 @@
 
 mod config;
 mod error;
-mod pool;
 mod redacted;
+
+mod pool;
+
+mod process;
+
+mod wire;
+
+mod worker;
+
+mod film;
+
+mod codestream;
+
+mod decode;
+
+mod picture;
+
+mod render;
+
+mod model;
+
+mod find;
+
+mod components;
+
+mod blank;
+
+mod encode;
+
+mod rendition;
 
 pub mod phantom;
 
 pub use config::RedactConfig;
 pub use error::{RedactError, Undecodable};
-pub use pool::{Redactor, dispatch_worker};
+pub use pool::Redactor;
 pub use redacted::{FoundBox, Preview, Redacted, RedactedPicture};
+pub use worker::dispatch_worker;

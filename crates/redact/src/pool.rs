@@ -1,36 +1,176 @@
-//! API stub, being filled in.
-use std::process::ExitCode;
+//! The pool: one thread per worker process takes objects from a bounded queue. A worker that died,
+//! hung or spoke nonsense is killed and replaced; only the object it held is lost to quarantine.
 
-use crate::{FoundBox, Preview, RedactConfig, RedactError, Redacted, RedactedPicture};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// First line of every `main`: if the hidden argument `__worker` is there, this process is a worker.
-pub fn dispatch_worker() -> Option<ExitCode> {
-    todo!()
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::RedactConfig;
+use crate::error::RedactError;
+use crate::process::Process;
+use crate::redacted::{FoundBox, Preview, Redacted, RedactedPicture};
+use crate::wire::{self, Ask};
+
+struct Job {
+    ask: Ask,
+    bytes: Vec<u8>,
+    reply: oneshot::Sender<Result<Vec<u8>, RedactError>>,
 }
 
-/// Handle to the worker pool; clones share it.
+/// Handle to the worker pool; clones share it, and the last one to go stops the workers.
 #[derive(Debug, Clone)]
-pub struct Redactor {}
+pub struct Redactor {
+    jobs: mpsc::Sender<Job>,
+    max_object_bytes: u64,
+}
 
 impl Redactor {
     /// Starts the workers and waits until each has loaded its model.
-    pub fn start(_config: RedactConfig) -> Result<Self, RedactError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`RedactError::StartFailed`] when the executable, the bundle (missing, altered, untrusted) or
+    /// the library cannot be used.
+    pub fn start(mut config: RedactConfig) -> Result<Self, RedactError> {
+        let absolute = |path: &std::path::Path| {
+            std::path::absolute(path).map_err(|_| RedactError::StartFailed)
+        };
+        config.detector_bundle = absolute(&config.detector_bundle)?;
+        config.runtime_library = absolute(&config.runtime_library)?;
+        config.worker_exe = absolute(&config.worker_exe)?;
+        let max_object_bytes = config.max_object_bytes.min(u64::from(u32::MAX) / 4);
+        config.max_object_bytes = max_object_bytes;
+        let workers = config.workers.max(1);
+        let config = Arc::new(config);
+        let (jobs, queue) = mpsc::channel(workers);
+        let queue = Arc::new(Mutex::new(queue));
+        let (started, starting) = sync_channel(workers);
+        for _ in 0..workers {
+            let (config, queue, started) =
+                (Arc::clone(&config), Arc::clone(&queue), started.clone());
+            std::thread::Builder::new()
+                .name("redact-worker".to_owned())
+                .spawn(move || {
+                    let first = Process::start(&config);
+                    let result = first.as_ref().map(|_| ()).map_err(|error| *error);
+                    if started.send(result).is_ok() && result.is_ok() {
+                        run(&config, &queue, first.ok());
+                    }
+                })
+                .map_err(|_| RedactError::StartFailed)?;
+        }
+        for _ in 0..workers {
+            starting.recv().map_err(|_| RedactError::StartFailed)??;
+        }
+        Ok(Self {
+            jobs,
+            max_object_bytes,
+        })
     }
-    /// Decodes, finds, blanks, and encodes one DICOM object.
-    pub async fn redact(&self, _object: Vec<u8>) -> Result<Redacted, RedactError> {
-        todo!()
+
+    /// Decodes, finds, blanks and encodes one DICOM object.
+    ///
+    /// # Errors
+    /// [`RedactError`]; the object must then not go on.
+    pub async fn redact(&self, object: Vec<u8>) -> Result<Redacted, RedactError> {
+        let [boxes, rendition, object] = self.ask(Ask::Redact, object).await?;
+        Ok(Redacted {
+            object,
+            rendition,
+            boxes: listed(&boxes)?,
+        })
     }
+
     /// The same for a PNG or JPEG picture.
-    pub async fn redact_picture(&self, _picture: Vec<u8>) -> Result<RedactedPicture, RedactError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`RedactError`]; the picture must then not go on.
+    pub async fn redact_picture(&self, picture: Vec<u8>) -> Result<RedactedPicture, RedactError> {
+        let [boxes, rendition] = self.ask(Ask::RedactPicture, picture).await?;
+        Ok(RedactedPicture {
+            rendition,
+            boxes: listed(&boxes)?,
+        })
     }
+
     /// Only looks: DICOM, PNG or JPEG.
-    pub async fn detect(&self, _bytes: Vec<u8>) -> Result<Vec<FoundBox>, RedactError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`RedactError`].
+    pub async fn detect(&self, bytes: Vec<u8>) -> Result<Vec<FoundBox>, RedactError> {
+        let [boxes] = self.ask(Ask::Detect, bytes).await?;
+        listed(&boxes)
     }
+
     /// Renditions before and after: DICOM, PNG or JPEG.
-    pub async fn preview(&self, _bytes: Vec<u8>) -> Result<Preview, RedactError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`RedactError`].
+    pub async fn preview(&self, bytes: Vec<u8>) -> Result<Preview, RedactError> {
+        let [boxes, before, after] = self.ask(Ask::Preview, bytes).await?;
+        Ok(Preview {
+            before,
+            after,
+            boxes: listed(&boxes)?,
+        })
+    }
+
+    async fn ask<const N: usize>(
+        &self,
+        ask: Ask,
+        bytes: Vec<u8>,
+    ) -> Result<[Vec<u8>; N], RedactError> {
+        if bytes.len() as u64 > self.max_object_bytes {
+            return Err(RedactError::TooLarge);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.jobs
+            .send(Job { ask, bytes, reply })
+            .await
+            .map_err(|_| RedactError::Stopped)?;
+        let payload = answer.await.map_err(|_| RedactError::Stopped)??;
+        wire::split(&payload).ok_or(RedactError::Protocol)
+    }
+}
+
+fn listed(json: &[u8]) -> Result<Vec<FoundBox>, RedactError> {
+    serde_json::from_slice(json).map_err(|_| RedactError::Protocol)
+}
+
+/// One worker thread: takes a job, asks its process, replaces the process when needed.
+fn run(config: &RedactConfig, queue: &Mutex<mpsc::Receiver<Job>>, mut process: Option<Process>) {
+    loop {
+        let next = queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .blocking_recv();
+        let Some(job) = next else { return };
+        // Nobody waits any more: the caller's request was dropped.
+        if job.reply.is_closed() {
+            continue;
+        }
+        let result = match process.take().map_or_else(|| Process::start(config), Ok) {
+            Err(error) => Err(error),
+            Ok(mut worker) => match worker.ask(job.ask, job.bytes) {
+                Ok((kind, payload)) => {
+                    process = Some(worker).filter(|worker| !worker.is_worn());
+                    if kind == wire::DONE {
+                        Ok(payload)
+                    } else {
+                        Err(wire::kind_to_error(kind))
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        worker = worker.id(),
+                        code = error.code(),
+                        "A worker is replaced."
+                    );
+                    Err(error)
+                }
+            },
+        };
+        // A caller that is gone meanwhile needs no answer.
+        let _unheard = job.reply.send(result);
     }
 }

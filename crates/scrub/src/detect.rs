@@ -20,7 +20,9 @@ pub(crate) fn detect(text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for detector in DETECTORS.iter() {
         for found in detector.regex.captures_iter(text) {
-            let Some(part) = found.get(1).or_else(|| found.get(0)) else { continue };
+            let Some(part) = found.get(1).or_else(|| found.get(0)) else {
+                continue;
+            };
             if !(detector.accept)(part.as_str()) {
                 continue;
             }
@@ -47,7 +49,9 @@ fn has_digit(text: &str) -> bool {
 
 /// A name candidate counts unless all its words are ordinary ones.
 fn is_name(text: &str) -> bool {
-    let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1);
+    let mut words = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.len() > 1);
     words.any(|word| !is_clinical(&word.to_lowercase()))
 }
 
@@ -60,7 +64,10 @@ fn is_clinical(word: &str) -> bool {
     const CLINICAL: &str = "has have had is was with presents presented presenting reports denies
         complains status history care left right in on at to of after before during sitting standing
         rotated rotation positioning position motion intubated admitted underwent remains";
-    is_common(word) || CLINICAL.split_ascii_whitespace().any(|clinical| clinical == word)
+    is_common(word)
+        || CLINICAL
+            .split_ascii_whitespace()
+            .any(|clinical| clinical == word)
 }
 
 const MONTH: &str = r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|january|february|april|june|july|august|september|october|november|december)\.?";
@@ -73,7 +80,12 @@ static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
     rows()
         .into_iter()
         .filter_map(|(kind, score, pattern, accept)| {
-            Some(Detector { kind, score, regex: Regex::new(&pattern).ok()?, accept })
+            Some(Detector {
+                kind,
+                score,
+                regex: Regex::new(&pattern).ok()?,
+                accept,
+            })
         })
         .collect()
 });
@@ -109,7 +121,7 @@ fn rows() -> Vec<Row> {
         (Kind::Id, 0.6, r"\b[A-Z]{1,4}-?\d{6,}\b".into(), any),
         (Kind::Name, 0.95, format!(r"\b(?:Drs?|Mrs?|Ms|Prof|Professor|Doctor|Mister|Madam|Miss|Sr|Sra|Herr|Frau|Mme|DR|MRS|PROF)\b\.?\s+({WORDS})"), titled),
         (Kind::Name, 0.93, format!(r"(?i:\b(?:patient|pt|patient'?s|full|first|last|family|given|mother'?s|father'?s)\s+name|\bname)\s*(?i:is|:|=)\s*({WORDS})"), titled),
-        (Kind::Name, 0.9, format!(r"(?i:\b(?:named|called|signed by|dictated by|read by|reviewed by|referred by|discussed with|reported to|communicated to|notified|attending|radiologist|physician|surgeon|technologist|son|daughter|wife|husband|mother|father|for|about|regarding))\s*:?\s+(\p{{Lu}}\p{{Ll}}+(?:-\p{{Lu}}\p{{Ll}}+)?,?\s(?:\p{{Lu}}\.?\s)?\p{{Lu}}\p{{Ll}}+(?:-\p{{Lu}}\p{{Ll}}+)?)\b"), all_names),
+        (Kind::Name, 0.9, r"(?i:\b(?:named|called|signed by|dictated by|read by|reviewed by|referred by|discussed with|reported to|communicated to|notified|attending|radiologist|physician|surgeon|technologist|son|daughter|wife|husband|mother|father|for|about|regarding))\s*:?\s+(\p{Lu}\p{Ll}+(?:-\p{Lu}\p{Ll}+)?,?\s(?:\p{Lu}\.?\s)?\p{Lu}\p{Ll}+(?:-\p{Lu}\p{Ll}+)?)\b".into(), all_names),
         (Kind::Name, 0.85, r"\b(?:[Pp]atient|[Pp]t\.?)\s*:?\s+(\p{Lu}\p{Ll}+,?\s(?:\p{Lu}\.?\s)?\p{Lu}\p{Ll}+(?:-\p{Lu}\p{Ll}+)?)\b".into(), all_names),
         (Kind::Name, 0.85, format!(r"\b({WORDS}),?\s(?:MD|M\.D\.|DO|D\.O\.|RN|PhD|FRCR|MBBS|NP|PA-C)\b"), is_name),
         (Kind::Name, 0.9, r"\b\p{Lu}[\p{L}'\-]+\^\p{Lu}[\p{L}'\-]*(?:\^[\p{L}'\-]*)*".into(), any),

@@ -29,7 +29,12 @@ pub(crate) fn fold_char(c: char, mut push: impl FnMut(char)) {
 /// Folded words of `text`: `Doe, Jane` becomes `["doe", "jane"]`.
 pub(crate) fn words(text: &str) -> Vec<String> {
     let folded = Folded::new(text);
-    folded.words.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    folded
+        .words
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A text in two searchable forms.
@@ -91,6 +96,9 @@ impl Folded {
 
     /// Whether the input character at `index` is a letter or digit; false outside the text.
     pub(crate) fn is_solid(&self, index: Option<usize>) -> bool {
-        index.and_then(|index| self.solid.get(index)).copied().unwrap_or(false)
+        index
+            .and_then(|index| self.solid.get(index))
+            .copied()
+            .unwrap_or(false)
     }
 }

@@ -69,7 +69,10 @@ impl KnownIdentifiers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, &str)> {
-        self.kinds.iter().copied().zip(self.values.iter().map(String::as_str))
+        self.kinds
+            .iter()
+            .copied()
+            .zip(self.values.iter().map(String::as_str))
     }
 
     fn contains(&self, kind: Kind, value: &str) -> bool {

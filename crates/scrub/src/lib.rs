@@ -21,4 +21,4 @@ mod text;
 pub use kind::Kind;
 pub use known::KnownIdentifiers;
 pub use search::Searcher;
-pub use text::{Scrubbed, Span, scrub};
+pub use text::{Scrubbed, Span, scrub, scrub_with};

@@ -40,9 +40,18 @@ impl Needles {
         // (prefix and suffix: Dr, MD, Jr) identify nobody.
         for group in value.split('=') {
             let parts: Vec<&str> = if group.contains('^') {
-                group.split('^').take(3).map(str::trim).filter(|part| !part.is_empty()).collect()
+                group
+                    .split('^')
+                    .take(3)
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .collect()
             } else if group.contains(',') {
-                group.split(',').map(str::trim).filter(|part| !part.is_empty()).collect()
+                group
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .collect()
             } else {
                 group.split_whitespace().collect()
             };
@@ -62,7 +71,10 @@ impl Needles {
                 self.literals.push(((*part).to_owned(), Edge::Word));
             }
             // "Jane Mary" as one component: each long word counts alone.
-            for (word, written) in words.iter().zip(part.split(|c: char| !c.is_alphanumeric() && c != '\u{301}').filter(|w| !w.is_empty())) {
+            for (word, written) in words.iter().zip(
+                part.split(|c: char| !c.is_alphanumeric() && c != '\u{301}')
+                    .filter(|w| !w.is_empty()),
+            ) {
                 self.word_alone(word);
                 if significant_name(word) {
                     self.literals.push((written.to_owned(), name_edge(written)));
@@ -89,7 +101,8 @@ impl Needles {
                     self.literals.push((format!("{a}{b}"), Edge::Word));
                 }
                 for separator in ["^", " ", ", ", ",", "_", "-", "."] {
-                    self.literals.push((format!("{a}{separator}{b}"), Edge::Word));
+                    self.literals
+                        .push((format!("{a}{separator}{b}"), Edge::Word));
                 }
             }
         }
@@ -110,7 +123,9 @@ impl Needles {
         for line in value.split(['^', '\\', '\n', '\r', '=']) {
             let words = fold::words(line);
             let letters: usize = words.iter().map(|word| word.chars().count()).sum();
-            let telling = words.iter().any(|word| !is_common(word) && word.chars().count() >= 3);
+            let telling = words
+                .iter()
+                .any(|word| !is_common(word) && word.chars().count() >= 3);
             if letters < 6 || !telling {
                 continue;
             }
@@ -123,7 +138,11 @@ impl Needles {
         let compact = fold::words(value).concat();
         if significant_id(&compact) {
             self.compact.push((compact.clone(), kind, Edge::Word));
-            let edge = if compact.chars().count() >= 8 { Edge::Free } else { Edge::Word };
+            let edge = if compact.chars().count() >= 8 {
+                Edge::Free
+            } else {
+                Edge::Word
+            };
             self.literals.push((value.to_owned(), edge));
             if compact != value {
                 self.literals.push((compact.clone(), edge));
@@ -154,14 +173,22 @@ impl Needles {
         else {
             return;
         };
-        let Some(names) = month.parse::<usize>().ok().and_then(|m| MONTHS.get(m.wrapping_sub(1)))
+        let Some(names) = month
+            .parse::<usize>()
+            .ok()
+            .and_then(|m| MONTHS.get(m.wrapping_sub(1)))
         else {
             return;
         };
         let (short_month, short_day) = (month.trim_start_matches('0'), day.trim_start_matches('0'));
         let short_year = year.get(2..).unwrap_or_default();
         let mut orders: Vec<[&str; 3]> = Vec::new();
-        for (m, d) in [(month, day), (short_month, short_day), (month, short_day), (short_month, day)] {
+        for (m, d) in [
+            (month, day),
+            (short_month, short_day),
+            (month, short_day),
+            (short_month, day),
+        ] {
             orders.extend([[year, m, d], [d, m, year], [m, d, year]]);
         }
         orders.extend([[day, month, short_year], [month, day, short_year]]);
@@ -180,8 +207,10 @@ impl Needles {
                 self.literals.push((order.concat(), Edge::Free));
             }
         }
-        self.literals.push((format!("{} {short_day}, {year}", names.0), Edge::Word));
-        self.literals.push((format!("{} {short_day}, {year}", names.1), Edge::Word));
+        self.literals
+            .push((format!("{} {short_day}, {year}", names.0), Edge::Word));
+        self.literals
+            .push((format!("{} {short_day}, {year}", names.1), Edge::Word));
     }
 }
 
@@ -214,11 +243,19 @@ fn has_boundaries(word: &str) -> bool {
 
 fn significant_name(word: &str) -> bool {
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
-    if has_boundaries(word) { letters >= 3 && !is_common(word) } else { letters >= 2 }
+    if has_boundaries(word) {
+        letters >= 3 && !is_common(word)
+    } else {
+        letters >= 2
+    }
 }
 
 fn name_edge(written: &str) -> Edge {
-    if !has_boundaries(written) || written.chars().count() >= 6 { Edge::Free } else { Edge::Word }
+    if !has_boundaries(written) || written.chars().count() >= 6 {
+        Edge::Free
+    } else {
+        Edge::Word
+    }
 }
 
 /// Whether an ID tells a patient apart: five digits, a mix of four, or six letters that are no
@@ -226,7 +263,8 @@ fn name_edge(written: &str) -> Edge {
 fn significant_id(compact: &str) -> bool {
     let digits = compact.chars().filter(char::is_ascii_digit).count();
     let all = compact.chars().count();
-    let distinct = compact.chars().any(|c| Some(c) != compact.chars().next());
+    let first = compact.chars().next().unwrap_or_default();
+    let distinct = compact.chars().any(|c| c != first);
     distinct
         && match digits {
             0 => all >= 6 && !is_common(compact),

@@ -35,15 +35,25 @@ impl Searcher {
         for (kind, value) in known.iter() {
             needles.add(kind, value);
         }
-        let word_patterns: Vec<String> =
-            needles.words.iter().map(|(words, _)| format!(" {words} ")).collect();
-        let compact_patterns: Vec<&str> =
-            needles.compact.iter().map(|(text, ..)| text.as_str()).collect();
+        let word_patterns: Vec<String> = needles
+            .words
+            .iter()
+            .map(|(words, _)| format!(" {words} "))
+            .collect();
+        let compact_patterns: Vec<&str> = needles
+            .compact
+            .iter()
+            .map(|(text, ..)| text.as_str())
+            .collect();
         let mut patterns = Vec::new();
         let mut byte_rules = Vec::new();
         for (literal, edge) in &needles.literals {
             for (pattern, width) in encodings(literal) {
-                byte_rules.push(ByteRule { edge: *edge, width, pixel_like: pixel_like(literal) });
+                byte_rules.push(ByteRule {
+                    edge: *edge,
+                    width,
+                    pixel_like: pixel_like(literal),
+                });
                 patterns.push(pattern);
             }
         }
@@ -51,7 +61,11 @@ impl Searcher {
             words: automaton(&word_patterns),
             word_kinds: needles.words.iter().map(|(_, kind)| *kind).collect(),
             compact: automaton(&compact_patterns),
-            compact_rules: needles.compact.iter().map(|(_, kind, edge)| (*kind, *edge)).collect(),
+            compact_rules: needles
+                .compact
+                .iter()
+                .map(|(_, kind, edge)| (*kind, *edge))
+                .collect(),
             bytes: automaton(&patterns),
             byte_rules,
         }
@@ -61,6 +75,16 @@ impl Searcher {
     pub fn find(&self, text: &str) -> Vec<Span> {
         let folded = Folded::new(text);
         let mut spans = Vec::new();
+        let unbuilt = self.words.is_none() && !self.word_kinds.is_empty()
+            || self.compact.is_none() && !self.compact_rules.is_empty();
+        if unbuilt && !folded.solid.is_empty() {
+            spans.push(Span {
+                start: 0,
+                end: folded.solid.len(),
+                kind: Kind::Id,
+                score: 1.0,
+            });
+        }
         if let Some(words) = &self.words {
             for hit in words.find_overlapping_iter(&folded.words) {
                 // The pattern's own first and last byte are spaces.
@@ -68,7 +92,12 @@ impl Searcher {
                 let last = folded.words_at.get(hit.end().saturating_sub(2));
                 let kind = self.word_kinds.get(hit.pattern().as_usize());
                 if let (Some(&start), Some(&last), Some(&kind)) = (start, last, kind) {
-                    spans.push(Span { start, end: last + 1, kind, score: 1.0 });
+                    spans.push(Span {
+                        start,
+                        end: last + 1,
+                        kind,
+                        score: 1.0,
+                    });
                 }
             }
         }
@@ -78,12 +107,23 @@ impl Searcher {
                 let last = folded.compact_at.get(hit.end().saturating_sub(1));
                 let rule = self.compact_rules.get(hit.pattern().as_usize());
                 if let (Some(&start), Some(&last), Some(&(kind, edge))) = (start, last, rule) {
-                    let inner = folded.compact_at.get(hit.start()..hit.end()).unwrap_or_default();
-                    let dense = inner.windows(2).all(|pair| matches!(pair, [a, b] if b - a <= 3));
+                    let inner = folded
+                        .compact_at
+                        .get(hit.start()..hit.end())
+                        .unwrap_or_default();
+                    let dense = inner
+                        .windows(2)
+                        .all(|pair| matches!(pair, [a, b] if b - a <= 3));
                     let apart = edge == Edge::Free
-                        || !(folded.is_solid(start.checked_sub(1)) || folded.is_solid(Some(last + 1)));
+                        || !(folded.is_solid(start.checked_sub(1))
+                            || folded.is_solid(Some(last + 1)));
                     if dense && apart {
-                        spans.push(Span { start, end: last + 1, kind, score: 1.0 });
+                        spans.push(Span {
+                            start,
+                            end: last + 1,
+                            kind,
+                            score: 1.0,
+                        });
                     }
                 }
             }
@@ -103,9 +143,14 @@ impl Searcher {
     }
 
     fn find_bytes(&self, bytes: &[u8], pixels: bool) -> bool {
-        let Some(automaton) = &self.bytes else { return false };
+        let Some(automaton) = &self.bytes else {
+            // Identifiers whose automaton could not be built hit everything: fail closed.
+            return !self.byte_rules.is_empty();
+        };
         automaton.find_overlapping_iter(bytes).any(|hit| {
-            let Some(rule) = self.byte_rules.get(hit.pattern().as_usize()) else { return true };
+            let Some(rule) = self.byte_rules.get(hit.pattern().as_usize()) else {
+                return true;
+            };
             if pixels && rule.pixel_like {
                 return false;
             }
@@ -147,7 +192,10 @@ fn encodings(literal: &str) -> Vec<(Vec<u8>, usize)> {
         let wide: Vec<u16> = form.encode_utf16().collect();
         all.push((wide.iter().flat_map(|unit| unit.to_le_bytes()).collect(), 2));
         all.push((wide.iter().flat_map(|unit| unit.to_be_bytes()).collect(), 2));
-        let latin: Option<Vec<u8>> = form.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+        let latin: Option<Vec<u8>> = form
+            .chars()
+            .map(|c| u8::try_from(u32::from(c)).ok())
+            .collect();
         if let (Some(latin), false) = (latin, form.is_ascii()) {
             all.push((latin, 1));
         }
@@ -167,7 +215,9 @@ fn pixel_like(literal: &str) -> bool {
             _ => None,
         })
         .collect();
-    bytes.len() < 6 || distinct.len() < 4 || steps.windows(2).all(|pair| pair.first() == pair.last())
+    bytes.len() < 6
+        || distinct.len() < 4
+        || steps.windows(2).all(|pair| pair.first() == pair.last())
 }
 
 fn stands_apart(bytes: &[u8], start: usize, end: usize, rule: ByteRule) -> bool {
@@ -179,7 +229,11 @@ fn stands_apart(bytes: &[u8], start: usize, end: usize, rule: ByteRule) -> bool 
         })
     };
     // In UTF-16 the neighbour's letter is at one of two places and its other byte is zero.
-    let before = (1..=rule.width).any(|back| start.checked_sub(back).is_some_and(|at| inside(bytes.get(at))));
+    let before = (1..=rule.width).any(|back| {
+        start
+            .checked_sub(back)
+            .is_some_and(|at| inside(bytes.get(at)))
+    });
     let after = (0..rule.width).any(|on| inside(bytes.get(end + on)));
     !(before || after)
 }
@@ -188,11 +242,27 @@ fn stands_apart(bytes: &[u8], start: usize, end: usize, rule: ByteRule) -> bool 
 /// digits hold any given eight once in some ten thousand objects.
 fn within_own_uid(bytes: &[u8], start: usize, end: usize) -> bool {
     let part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    if !bytes.get(start..end).is_some_and(|hit| hit.iter().all(u8::is_ascii_digit)) {
+    if !bytes
+        .get(start..end)
+        .is_some_and(|hit| hit.iter().all(u8::is_ascii_digit))
+    {
         return false;
     }
-    let before = bytes.get(..start).unwrap_or_default().iter().rev().take(64).take_while(|b| part(b)).count();
-    let after = bytes.get(end..).unwrap_or_default().iter().take(64).take_while(|b| part(b)).count();
+    let before = bytes
+        .get(..start)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .take(64)
+        .take_while(|b| part(b))
+        .count();
+    let after = bytes
+        .get(end..)
+        .unwrap_or_default()
+        .iter()
+        .take(64)
+        .take_while(|b| part(b))
+        .count();
     let run = bytes.get(start - before..end + after).unwrap_or_default();
     run.strip_prefix(b"2.25.").is_some_and(|digits| {
         before >= 5 && (30..=39).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Kind, KnownIdentifiers, detect};
+use crate::{Kind, KnownIdentifiers, Searcher, detect};
 
 /// Where an identifier stands in a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +30,9 @@ pub struct Scrubbed {
 impl fmt::Debug for Scrubbed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is left may still hold what no detector knows.
-        f.debug_struct("Scrubbed").field("spans", &self.spans).finish_non_exhaustive()
+        f.debug_struct("Scrubbed")
+            .field("spans", &self.spans)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,7 +41,12 @@ impl fmt::Debug for Scrubbed {
 /// Clinical text stays as it is; what has no form (a bare unknown name in mid-sentence) is not
 /// found here.
 pub fn scrub(text: &str, known: &KnownIdentifiers) -> Scrubbed {
-    let mut spans = known.find(text);
+    scrub_with(text, &known.searcher())
+}
+
+/// [`scrub`] with a search that was prepared for more than one text.
+pub fn scrub_with(text: &str, searcher: &Searcher) -> Scrubbed {
+    let mut spans = searcher.find(text);
     spans.extend(detect::detect(text));
     let spans = merge(spans);
     let mut out = String::with_capacity(text.len());

@@ -3,7 +3,11 @@
 use cloister_scrub::{Kind, KnownIdentifiers, scrub};
 
 fn kinds(text: &str) -> Vec<Kind> {
-    scrub(text, &KnownIdentifiers::new()).spans.iter().map(|span| span.kind).collect()
+    scrub(text, &KnownIdentifiers::new())
+        .spans
+        .iter()
+        .map(|span| span.kind)
+        .collect()
 }
 
 #[test]
@@ -40,7 +44,11 @@ fn finds_each_kind_by_its_form() {
         ("Boston, MA 02115", Kind::Address),
         ("1.2.840.113619.2.62.99", Kind::Uid),
     ] {
-        assert!(kinds(text).contains(&kind), "{text}: {:?}", scrub(text, &KnownIdentifiers::new()).text);
+        assert!(
+            kinds(text).contains(&kind),
+            "{text}: {:?}",
+            scrub(text, &KnownIdentifiers::new()).text
+        );
     }
 }
 

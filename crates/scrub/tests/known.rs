@@ -23,9 +23,22 @@ fn known() -> KnownIdentifiers {
 #[test]
 fn finds_a_name_in_any_order_case_and_separator() {
     for text in [
-        "Davidson", "douglas davidson", "DAVIDSON, DOUGLAS", "Davidson-Douglas", "DOUGLASDAVIDSON",
-        "Mr. DAVIDSON's film", "davidson^douglas", "JEROME", "Jérôme BUC", "Mary Anne O'Brien",
-        "obrien", "Wei Li", "LI^WEI", "Ray Young", "山田太郎", "患者は山田です",
+        "Davidson",
+        "douglas davidson",
+        "DAVIDSON, DOUGLAS",
+        "Davidson-Douglas",
+        "DOUGLASDAVIDSON",
+        "Mr. DAVIDSON's film",
+        "davidson^douglas",
+        "JEROME",
+        "Jérôme BUC",
+        "Mary Anne O'Brien",
+        "obrien",
+        "Wei Li",
+        "LI^WEI",
+        "Ray Young",
+        "山田太郎",
+        "患者は山田です",
     ] {
         assert!(known().is_hit(text), "{text}");
     }
@@ -34,8 +47,15 @@ fn finds_a_name_in_any_order_case_and_separator() {
 #[test]
 fn finds_numbers_with_and_without_separators() {
     for text in [
-        "292821506", "292-821-506", "2928 21506", "MRN:292821506.", "9rg1", "00123456", "00-123-456",
-        "123456", "1.2.840.113619.2.62.994044785528",
+        "292821506",
+        "292-821-506",
+        "2928 21506",
+        "MRN:292821506.",
+        "9rg1",
+        "00123456",
+        "00-123-456",
+        "123456",
+        "1.2.840.113619.2.62.994044785528",
     ] {
         assert!(known().is_hit(text), "{text}");
     }
@@ -46,8 +66,16 @@ fn finds_numbers_with_and_without_separators() {
 #[test]
 fn finds_a_date_in_several_layouts() {
     for text in [
-        "19760616", "1976-06-16", "16.06.1976", "06/16/1976", "6/16/1976", "06.16.76", "16 Jun 1976",
-        "June 16, 1976", "16-JUN-1976", "16JUN1976",
+        "19760616",
+        "1976-06-16",
+        "16.06.1976",
+        "06/16/1976",
+        "6/16/1976",
+        "06.16.76",
+        "16 Jun 1976",
+        "June 16, 1976",
+        "16-JUN-1976",
+        "16JUN1976",
     ] {
         assert!(known().is_hit(text), "{text}");
     }
@@ -58,10 +86,22 @@ fn finds_a_date_in_several_layouts() {
 fn short_and_common_identifiers_match_nothing() {
     let mut known = KnownIdentifiers::new();
     for (kind, value) in [
-        (Kind::Name, "M"), (Kind::Name, "AB"), (Kind::Name, "ANONYMOUS"), (Kind::Name, "CHEST"),
-        (Kind::Name, ""), (Kind::Name, "^^^"), (Kind::Id, "1"), (Kind::Id, "1024"), (Kind::Id, "ID1"),
-        (Kind::Id, "ANONYMOUS"), (Kind::Id, "00000000"), (Kind::Date, "19000101"), (Kind::Date, "1976"),
-        (Kind::Date, ""), (Kind::Institution, "Hospital"), (Kind::Uid, "1.2"),
+        (Kind::Name, "M"),
+        (Kind::Name, "AB"),
+        (Kind::Name, "ANONYMOUS"),
+        (Kind::Name, "CHEST"),
+        (Kind::Name, ""),
+        (Kind::Name, "^^^"),
+        (Kind::Id, "1"),
+        (Kind::Id, "1024"),
+        (Kind::Id, "ID1"),
+        (Kind::Id, "ANONYMOUS"),
+        (Kind::Id, "00000000"),
+        (Kind::Date, "19000101"),
+        (Kind::Date, "1976"),
+        (Kind::Date, ""),
+        (Kind::Institution, "Hospital"),
+        (Kind::Uid, "1.2"),
     ] {
         known.add(kind, value);
     }
@@ -90,7 +130,12 @@ fn finds_identifiers_in_raw_bytes_of_any_encoding() {
         b"LI^WEI ".to_vec(),
         b"\x079RG1\x00".to_vec(),
     ];
-    for text in ["Davidson", "292821506", "山田", "1.2.840.113619.2.62.994044785528"] {
+    for text in [
+        "Davidson",
+        "292821506",
+        "山田",
+        "1.2.840.113619.2.62.994044785528",
+    ] {
         cases.push(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
         cases.push(text.encode_utf16().flat_map(u16::to_be_bytes).collect());
         cases.push(text.as_bytes().to_vec());

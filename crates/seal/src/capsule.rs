@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use crate::envelope::{self, Opened};
 use crate::error::{OpenError, SealError};
 use crate::key::{RecipientPrivateKey, RecipientPublicKey};
-use crate::signature::{SigningKey, VerifyingKey};
 use crate::sha256;
+use crate::signature::{SigningKey, VerifyingKey};
 
 /// Format number written into capsules.
 pub const FORMAT: u32 = 1;
@@ -25,14 +25,23 @@ pub fn seal_capsule(
     signer: &SigningKey,
 ) -> Result<SealedReport, SealError> {
     let report_id = report_id.as_bytes().to_vec();
-    let capsule = IdentityCapsule { format: FORMAT, report_id: report_id.clone(), ..capsule.clone() };
+    let capsule = IdentityCapsule {
+        format: FORMAT,
+        report_id: report_id.clone(),
+        ..capsule.clone()
+    };
     let header = EnvelopeHeader {
         content: Content::Capsule.into(),
         report_id,
         issued_at_unix_ms: now_unix_ms(),
         ..EnvelopeHeader::default()
     };
-    envelope::seal(header, &Zeroizing::new(capsule.encode_to_vec()), recipients, signer)
+    envelope::seal(
+        header,
+        &Zeroizing::new(capsule.encode_to_vec()),
+        recipients,
+        signer,
+    )
 }
 
 /// Opens a serialized capsule that one of `signers` sealed.

@@ -57,24 +57,30 @@ pub fn seal(
 ) -> Result<SealedReport, SealError> {
     check_recipients(recipients)?;
     header.version = VERSION;
-    header.recipient_key_ids =
-        recipients.iter().map(|key| key.key_id().as_bytes().to_vec()).collect();
+    header.recipient_key_ids = recipients
+        .iter()
+        .map(|key| key.key_id().as_bytes().to_vec())
+        .collect();
     if !header_is_complete(&header) {
         return Err(SealError::IncompleteHeader);
     }
     let header = header.encode_to_vec();
     let mut content_key: ContentKey = Zeroizing::new([0; 32]);
     getrandom::fill(content_key.as_mut()).map_err(|_| SealError::Random)?;
-    let stanzas: Option<Vec<_>> =
-        recipients.iter().map(|key| wrap::wrap(key, &header, &content_key)).collect();
+    let stanzas: Option<Vec<_>> = recipients
+        .iter()
+        .map(|key| wrap::wrap(key, &header, &content_key))
+        .collect();
     let stanzas = stanzas.ok_or(SealError::RecipientKey)?;
 
-    let schedule = Schedule::new(&content_key, &header);
+    let schedule = Schedule::new(&content_key, &header).ok_or(SealError::TooLong)?;
     let mut padded = padding::pad(plaintext);
     schedule
         .cipher()
         .and_then(|cipher| {
-            cipher.encrypt_in_place(&schedule.nonce.into(), &header, &mut *padded).ok()
+            cipher
+                .encrypt_in_place(&schedule.nonce.into(), &header, &mut *padded)
+                .ok()
         })
         .ok_or(SealError::TooLong)?;
     let mut ciphertext = Vec::with_capacity(COMMITMENT + padded.len());
@@ -83,7 +89,13 @@ pub fn seal(
 
     let signature = signer.sign(DOMAIN, &[&header, &framed_stanzas(&stanzas), &ciphertext]);
     let signer_key_id = signer.verifying_key().key_id().to_vec();
-    Ok(SealedReport { header, stanzas, ciphertext, signature, signer_key_id })
+    Ok(SealedReport {
+        header,
+        stanzas,
+        ciphertext,
+        signature,
+        signer_key_id,
+    })
 }
 
 /// Opens an envelope that one of `signers` sealed to `key`.
@@ -111,8 +123,14 @@ pub fn verify(
         .iter()
         .find(|key| key.key_id()[..] == sealed.signer_key_id)
         .ok_or(OpenError::UnknownSigner)?;
-    let parts: [&[u8]; 3] = [&sealed.header, &framed_stanzas(&sealed.stanzas), &sealed.ciphertext];
-    signer.verify(DOMAIN, &parts, &sealed.signature).map_err(|_| OpenError::Signature)?;
+    let parts: [&[u8]; 3] = [
+        &sealed.header,
+        &framed_stanzas(&sealed.stanzas),
+        &sealed.ciphertext,
+    ];
+    signer
+        .verify(DOMAIN, &parts, &sealed.signature)
+        .map_err(|_| OpenError::Signature)?;
     read_header(sealed)
 }
 
@@ -135,7 +153,11 @@ fn read_header(sealed: &SealedReport) -> Result<EnvelopeHeader, OpenError> {
     let consistent = header_is_complete(&header)
         && (1..=MOST_RECIPIENTS).contains(&sealed.stanzas.len())
         && ids.eq(&header.recipient_key_ids);
-    if consistent { Ok(header) } else { Err(OpenError::Inconsistent) }
+    if consistent {
+        Ok(header)
+    } else {
+        Err(OpenError::Inconsistent)
+    }
 }
 
 fn decrypt(
@@ -148,14 +170,14 @@ fn decrypt(
     let stanza = sealed
         .stanzas
         .iter()
-        .find(|stanza| {
-            stanza.key_id == key_id.as_bytes() && stanza.suite == public.suite() as i32
-        })
+        .find(|stanza| stanza.key_id == key_id.as_bytes() && stanza.suite == public.suite() as i32)
         .ok_or(OpenError::NotRecipient)?;
     let content_key = wrap::unwrap(key, &sealed.header, stanza).ok_or(OpenError::Stanza)?;
-    let schedule = Schedule::new(&content_key, &sealed.header);
-    let (commitment, ciphertext) =
-        sealed.ciphertext.split_at_checked(COMMITMENT).ok_or(OpenError::Malformed)?;
+    let schedule = Schedule::new(&content_key, &sealed.header).ok_or(OpenError::Stanza)?;
+    let (commitment, ciphertext) = sealed
+        .ciphertext
+        .split_at_checked(COMMITMENT)
+        .ok_or(OpenError::Malformed)?;
     if !bool::from(commitment.ct_eq(&schedule.commitment)) {
         return Err(OpenError::Commitment);
     }
@@ -163,11 +185,16 @@ fn decrypt(
     schedule
         .cipher()
         .and_then(|cipher| {
-            cipher.decrypt_in_place(&schedule.nonce.into(), &sealed.header, &mut *padded).ok()
+            cipher
+                .decrypt_in_place(&schedule.nonce.into(), &sealed.header, &mut *padded)
+                .ok()
         })
         .ok_or(OpenError::Content)?;
     let plaintext = padding::unpad(&padded).ok_or(OpenError::Content)?;
-    Ok(Opened { header, plaintext: Zeroizing::new(plaintext.to_vec()) })
+    Ok(Opened {
+        header,
+        plaintext: Zeroizing::new(plaintext.to_vec()),
+    })
 }
 
 fn check_recipients(recipients: &[RecipientPublicKey]) -> Result<(), SealError> {
@@ -180,7 +207,11 @@ fn check_recipients(recipients: &[RecipientPublicKey]) -> Result<(), SealError> 
     let mut ids: Vec<_> = recipients.iter().map(RecipientPublicKey::key_id).collect();
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() == recipients.len() { Ok(()) } else { Err(SealError::DuplicateRecipient) }
+    if ids.len() == recipients.len() {
+        Ok(())
+    } else {
+        Err(SealError::DuplicateRecipient)
+    }
 }
 
 /// Reports and capsules carry a report id; a file does not need one.
@@ -199,7 +230,15 @@ fn framed_stanzas(stanzas: &[RecipientStanza]) -> Vec<u8> {
     let mut out = Vec::new();
     for stanza in stanzas {
         let suite = stanza.suite.to_be_bytes();
-        frame(&[&suite, &stanza.key_id, &stanza.encapsulated_key, &stanza.wrapped_key], &mut out);
+        frame(
+            &[
+                &suite,
+                &stanza.key_id,
+                &stanza.encapsulated_key,
+                &stanza.wrapped_key,
+            ],
+            &mut out,
+        );
     }
     out
 }
@@ -212,20 +251,22 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(content_key: &ContentKey, header: &[u8]) -> Self {
+    /// `None` is never seen: HKDF refuses outputs over 8160 bytes only.
+    fn new(content_key: &ContentKey, header: &[u8]) -> Option<Self> {
         let hkdf = Hkdf::<Sha256>::new(Some(b"cloister-content-v1"), &content_key[..]);
         let header_hash = sha256(header);
-        let expand = |label: &[u8], out: &mut [u8]| {
-            // Only outputs over 8160 bytes are refused; then all stays zero and nothing opens.
-            hkdf.expand_multi_info(&[label, &header_hash], out).is_ok()
-        };
+        let expand =
+            |label: &[u8], out: &mut [u8]| hkdf.expand_multi_info(&[label, &header_hash], out).ok();
         let mut key = Zeroizing::new([0; 32]);
         let (mut nonce, mut commitment) = ([0; 12], [0; COMMITMENT]);
-        let made = expand(b"key", key.as_mut())
-            && expand(b"nonce", &mut nonce)
-            && expand(b"commitment", &mut commitment);
-        debug_assert!(made, "HKDF output is short");
-        Self { key, nonce, commitment }
+        expand(b"key", key.as_mut())?;
+        expand(b"nonce", &mut nonce)?;
+        expand(b"commitment", &mut commitment)?;
+        Some(Self {
+            key,
+            nonce,
+            commitment,
+        })
     }
 
     fn cipher(&self) -> Option<Aes256Gcm> {

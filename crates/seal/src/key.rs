@@ -149,11 +149,16 @@ impl RecipientPrivateKey {
             Suite::HpkeX25519 => public::<X25519HkdfSha256>(&secret)?,
             Suite::EciesSecp256k1 => {
                 let key = EciesSecret::parse_slice(&secret).map_err(|_| KeyError::Malformed)?;
-                EciesPublic::from_secret_key(&key).serialize_compressed().to_vec()
+                EciesPublic::from_secret_key(&key)
+                    .serialize_compressed()
+                    .to_vec()
             }
             Suite::Unspecified => return Err(KeyError::UnknownSuite),
         };
-        Ok(Self { secret, public: RecipientPublicKey { suite, bytes } })
+        Ok(Self {
+            secret,
+            public: RecipientPublicKey { suite, bytes },
+        })
     }
 
     /// The public half.
@@ -176,10 +181,17 @@ impl fmt::Debug for RecipientPrivateKey {
     }
 }
 
-pub(crate) const SUITES: [Suite; 4] =
-    [Suite::HpkeXwing, Suite::HpkeP256, Suite::HpkeX25519, Suite::EciesSecp256k1];
+pub(crate) const SUITES: [Suite; 4] = [
+    Suite::HpkeXwing,
+    Suite::HpkeP256,
+    Suite::HpkeX25519,
+    Suite::EciesSecp256k1,
+];
 
 /// The suite with this number.
 pub(crate) fn suite_of(number: i32) -> Result<Suite, KeyError> {
-    SUITES.into_iter().find(|suite| *suite as i32 == number).ok_or(KeyError::UnknownSuite)
+    SUITES
+        .into_iter()
+        .find(|suite| *suite as i32 == number)
+        .ok_or(KeyError::UnknownSuite)
 }

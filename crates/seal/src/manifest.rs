@@ -42,9 +42,17 @@ impl Deref for VerifiedManifest {
 
 /// Serializes and signs `manifest`; its format is set here.
 pub fn sign(manifest: &StudyManifest, key: &SigningKey) -> SignedManifest {
-    let manifest = StudyManifest { format: FORMAT, ..manifest.clone() }.encode_to_vec();
+    let manifest = StudyManifest {
+        format: FORMAT,
+        ..manifest.clone()
+    }
+    .encode_to_vec();
     let signature = key.sign(DOMAIN, &[&manifest]);
-    SignedManifest { manifest, signature, signer_key_id: key.verifying_key().key_id().to_vec() }
+    SignedManifest {
+        manifest,
+        signature,
+        signer_key_id: key.verifying_key().key_id().to_vec(),
+    }
 }
 
 /// Checks signature and form.
@@ -63,27 +71,38 @@ pub fn verify(
         .map_err(|_| ManifestError::Signature)?;
     let manifest =
         StudyManifest::decode(&signed.manifest[..]).map_err(|_| ManifestError::Malformed)?;
-    if is_well_formed(&manifest) { Ok(VerifiedManifest(manifest)) } else { Err(ManifestError::Malformed) }
+    if is_well_formed(&manifest) {
+        Ok(VerifiedManifest(manifest))
+    } else {
+        Err(ManifestError::Malformed)
+    }
 }
 
 fn is_well_formed(manifest: &StudyManifest) -> bool {
-    let names: BTreeSet<_> =
-        manifest.objects.iter().map(|object| object.sop_instance_uid.as_str()).collect();
+    let names: BTreeSet<_> = manifest
+        .objects
+        .iter()
+        .map(|object| object.sop_instance_uid.as_str())
+        .collect();
     manifest.format == FORMAT
         && manifest.report_id.len() == 16
         && matches!(manifest.replaces.len(), 0 | 16)
         && matches!(manifest.capsule_sha256.len(), 0 | 32)
         && manifest.recipient_key_ids.iter().all(|id| id.len() == 16)
         && names.len() == manifest.objects.len()
-        && manifest.objects.iter().all(|object| {
-            object.cleared_sha256.len() == 32 && object.rendition_sha256.len() == 32
-        })
+        && manifest
+            .objects
+            .iter()
+            .all(|object| object.cleared_sha256.len() == 32 && object.rendition_sha256.len() == 32)
 }
 
 /// SHA-256 over manifest, signature and signer: the binding in the envelope's header.
 pub fn hash(signed: &SignedManifest) -> [u8; 32] {
     let mut bytes = Vec::new();
-    frame(&[&signed.manifest, &signed.signature, &signed.signer_key_id], &mut bytes);
+    frame(
+        &[&signed.manifest, &signed.signature, &signed.signer_key_id],
+        &mut bytes,
+    );
     sha256(&bytes)
 }
 
@@ -110,18 +129,26 @@ mod tests {
     #[test]
     fn a_signed_manifest_verifies_and_no_flipped_bit_does() {
         let key = SigningKey::generate().unwrap();
-        let keys = [SigningKey::generate().unwrap().verifying_key(), key.verifying_key()];
+        let keys = [
+            SigningKey::generate().unwrap().verifying_key(),
+            key.verifying_key(),
+        ];
         let signed = sign(&manifest(), &key);
         assert_eq!(verify(&signed, &keys).unwrap().objects.len(), 2);
         let bytes = signed.encode_to_vec();
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            let Ok(altered) = SignedManifest::decode(&altered[..]) else { continue };
+            let Ok(altered) = SignedManifest::decode(&altered[..]) else {
+                continue;
+            };
             assert!(verify(&altered, &keys).is_err(), "bit {bit}");
             assert_ne!(hash(&altered), hash(&signed));
         }
-        assert_eq!(verify(&signed, &keys[..1]), Err(ManifestError::UnknownSigner));
+        assert_eq!(
+            verify(&signed, &keys[..1]),
+            Err(ManifestError::UnknownSigner)
+        );
     }
 
     #[test]
@@ -138,7 +165,10 @@ mod tests {
             let mut manifest = manifest();
             alter(&mut manifest);
             let signed = sign(&manifest, &key);
-            assert_eq!(verify(&signed, &[key.verifying_key()]), Err(ManifestError::Malformed));
+            assert_eq!(
+                verify(&signed, &[key.verifying_key()]),
+                Err(ManifestError::Malformed)
+            );
         }
     }
 }

@@ -38,7 +38,11 @@ impl RecipientPrivateKey {
     pub fn to_pem(&self, passphrase: Option<&str>) -> Result<Zeroizing<String>, KeyError> {
         let mut body = Zeroizing::new(MAGIC.to_vec());
         body.push(self.public_ref().suite() as u8);
-        body.push(if passphrase.is_some() { ARGON2ID } else { PLAIN });
+        body.push(if passphrase.is_some() {
+            ARGON2ID
+        } else {
+            PLAIN
+        });
         body.extend_from_slice(self.public_ref().key_id().as_bytes());
         if let Some(passphrase) = passphrase {
             let mut salt = [0; 16];
@@ -48,8 +52,13 @@ impl RecipientPrivateKey {
             }
             body.extend_from_slice(&salt);
             let (cipher, nonce) = stretch(passphrase, &salt, COSTS)?;
-            let payload = Payload { msg: self.secret(), aad: &body };
-            let sealed = cipher.encrypt(&nonce.into(), payload).map_err(|_| KeyError::Malformed)?;
+            let payload = Payload {
+                msg: self.secret(),
+                aad: &body,
+            };
+            let sealed = cipher
+                .encrypt(&nonce.into(), payload)
+                .map_err(|_| KeyError::Malformed)?;
             body.extend_from_slice(&sealed);
         } else {
             body.extend_from_slice(self.secret());
@@ -73,11 +82,19 @@ impl RecipientPrivateKey {
     /// # Errors
     /// [`KeyError`]: malformed, another key inside than the file says, passphrase missing or wrong.
     pub fn from_pem(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
-        let text = pem.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
+        let text = pem
+            .trim()
+            .strip_prefix(BEGIN)
+            .and_then(|rest| rest.strip_suffix(END));
         let text = text.ok_or(KeyError::Malformed)?;
-        let text: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(|letter| !letter.is_ascii_whitespace()).collect());
-        let body = BASE64_STANDARD.decode(text.as_bytes()).map_err(|_| KeyError::Malformed)?;
+        let text: Zeroizing<String> = Zeroizing::new(
+            text.chars()
+                .filter(|letter| !letter.is_ascii_whitespace())
+                .collect(),
+        );
+        let body = BASE64_STANDARD
+            .decode(text.as_bytes())
+            .map_err(|_| KeyError::Malformed)?;
         let body = Zeroizing::new(body);
         let fixed = body.get(..FIXED).ok_or(KeyError::Malformed)?;
         let (magic, rest) = fixed.split_at(MAGIC.len());
@@ -117,8 +134,16 @@ fn decrypt(body: &[u8], passphrase: &str) -> Result<Zeroizing<Vec<u8>>, KeyError
     }
     let (cipher, nonce) = stretch(passphrase, salt, read)?;
     let sealed = body.get(PROTECTED..).unwrap_or_default();
-    let secret = cipher.decrypt(&nonce.into(), Payload { msg: sealed, aad: head });
-    secret.map(Zeroizing::new).map_err(|_| KeyError::WrongPassphrase)
+    let secret = cipher.decrypt(
+        &nonce.into(),
+        Payload {
+            msg: sealed,
+            aad: head,
+        },
+    );
+    secret
+        .map(Zeroizing::new)
+        .map_err(|_| KeyError::WrongPassphrase)
 }
 
 fn stretch(
@@ -134,7 +159,10 @@ fn stretch(
     let (key, nonce_bytes) = out.split_at(32);
     let mut nonce = [0; 12];
     nonce.copy_from_slice(nonce_bytes);
-    Ok((Aes256Gcm::new_from_slice(key).map_err(|_| KeyError::Malformed)?, nonce))
+    Ok((
+        Aes256Gcm::new_from_slice(key).map_err(|_| KeyError::Malformed)?,
+        nonce,
+    ))
 }
 
 #[cfg(test)]
@@ -159,7 +187,8 @@ mod tests {
         let key = RecipientPrivateKey::generate(crate::Suite::HpkeXwing).unwrap();
         let pem = key.to_pem(Some("correct horse")).unwrap();
         assert!(RecipientPrivateKey::is_encrypted(&pem));
-        let open = |passphrase| RecipientPrivateKey::from_pem(&pem, passphrase).map(|key| key.public());
+        let open =
+            |passphrase| RecipientPrivateKey::from_pem(&pem, passphrase).map(|key| key.public());
         assert_eq!(open(Some("correct horse")), Ok(key.public()));
         assert_eq!(open(Some("correct horsf")), Err(KeyError::WrongPassphrase));
         assert_eq!(open(None), Err(KeyError::PassphraseNeeded));
@@ -188,8 +217,15 @@ mod tests {
         greedy[17] = ARGON2ID;
         greedy.extend_from_slice(&[0xff; 12 + 16 + 48]);
         assert_eq!(rebuild(&greedy), Err(KeyError::Malformed));
-        for bad in ["", BEGIN, "-----BEGIN CLOISTER PRIVATE KEY-----\n*\n-----END CLOISTER PRIVATE KEY-----"] {
-            assert_eq!(RecipientPrivateKey::from_pem(bad, None).err(), Some(KeyError::Malformed));
+        for bad in [
+            "",
+            BEGIN,
+            "-----BEGIN CLOISTER PRIVATE KEY-----\n*\n-----END CLOISTER PRIVATE KEY-----",
+        ] {
+            assert_eq!(
+                RecipientPrivateKey::from_pem(bad, None).err(),
+                Some(KeyError::Malformed)
+            );
         }
     }
 }

@@ -41,8 +41,13 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Malformed`], never seen.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, KeyError> {
-        let mut pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
-        let pem = pair.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Malformed);
+        let mut pair = KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        };
+        let pem = pair
+            .to_pkcs8_pem(LineEnding::LF)
+            .map_err(|_| KeyError::Malformed);
         pair.secret_key.zeroize();
         pem
     }
@@ -95,7 +100,11 @@ impl VerifyingKey {
     }
 
     fn checked(key: ed25519_dalek::VerifyingKey) -> Result<Self, KeyError> {
-        if key.is_weak() { Err(KeyError::Malformed) } else { Ok(Self(key)) }
+        if key.is_weak() {
+            Err(KeyError::Malformed)
+        } else {
+            Ok(Self(key))
+        }
     }
 
     /// Writes a SubjectPublicKeyInfo PEM.
@@ -103,7 +112,9 @@ impl VerifyingKey {
     /// # Errors
     /// [`KeyError::Malformed`], never seen.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        self.0.to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Malformed)
+        self.0
+            .to_public_key_pem(LineEnding::LF)
+            .map_err(|_| KeyError::Malformed)
     }
 
     /// The raw 32 bytes.
@@ -141,7 +152,9 @@ impl VerifyingKey {
         let signature =
             ed25519_dalek::Signature::from_slice(signature).map_err(|_| SignatureError(()))?;
         // Strict: one valid signature encoding per message, no small-order points.
-        self.0.verify_strict(message, &signature).map_err(|_| SignatureError(()))
+        self.0
+            .verify_strict(message, &signature)
+            .map_err(|_| SignatureError(()))
     }
 }
 
@@ -186,7 +199,11 @@ mod tests {
         assert!(public.verify("b", &[b"one", b"two"], &signature).is_err());
         assert!(public.verify("a", &[b"onet", b"wo"], &signature).is_err());
         assert!(public.verify("a", &[b"onetwo"], &signature).is_err());
-        assert!(public.verify("a", &[b"one", b"two"], &signature[1..]).is_err());
+        assert!(
+            public
+                .verify("a", &[b"one", b"two"], &signature[1..])
+                .is_err()
+        );
     }
 
     #[test]
@@ -199,7 +216,11 @@ mod tests {
         let public = VerifyingKey::from_pem(&key.verifying_key().to_pem().unwrap()).unwrap();
         assert_eq!(public, key.verifying_key());
         assert!(!format!("{key:?}").contains(&hex::encode(key.0.to_bytes())));
-        for bad in ["", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n", &pem[1..]] {
+        for bad in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
+            &pem[1..],
+        ] {
             assert!(SigningKey::from_pkcs8_pem(bad).is_err());
         }
         assert!(VerifyingKey::from_bytes(&[0; 32]).is_err(), "small order");

@@ -4,7 +4,9 @@ use cloister_proto::v1::RecipientStanza;
 use hpke::aead::{Aead, AesGcm256, ChaCha20Poly1305};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{DhP256HkdfSha256, X25519HkdfSha256, XWing};
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal};
+use hpke::{
+    Deserializable, Kem, OpModeR, OpModeS, Serializable, single_shot_open, single_shot_seal,
+};
 use zeroize::Zeroizing;
 
 use crate::key::{KeyId, RecipientPrivateKey, RecipientPublicKey};
@@ -44,7 +46,12 @@ pub(crate) fn wrap(
         Suite::Unspecified => return None,
     };
     let key_id = key_id.as_bytes().to_vec();
-    Some(RecipientStanza { suite: suite.into(), key_id, encapsulated_key, wrapped_key })
+    Some(RecipientStanza {
+        suite: suite.into(),
+        key_id,
+        encapsulated_key,
+        wrapped_key,
+    })
 }
 
 /// The content key, if `stanza` was made for `key` and `header`.
@@ -103,6 +110,7 @@ fn open<A: Aead, K: Kem>(
     let encapsulated = K::EncappedKey::from_bytes(&stanza.encapsulated_key).ok()?;
     let mode = OpModeR::Base;
     let wrapped = &stanza.wrapped_key;
-    let opened = single_shot_open::<A, HkdfSha256, K>(&mode, &secret, &encapsulated, info, wrapped, header);
+    let opened =
+        single_shot_open::<A, HkdfSha256, K>(&mode, &secret, &encapsulated, info, wrapped, header);
     opened.ok().map(Zeroizing::new)
 }

@@ -195,12 +195,23 @@ fn titles(key: &str, texts: &[String]) -> Result<Vec<AeTitle>, ConfigError> {
 }
 
 fn positive<T: PartialOrd + Default + Copy>(key: &str, value: T) -> Result<T, ConfigError> {
-    if value > T::default() { Ok(value) } else { Err(ConfigError::invalid(key, "must not be 0")) }
+    if value > T::default() {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(key, "must not be 0"))
+    }
 }
 
 fn recipient(key: &str, text: &str) -> Result<String, ConfigError> {
-    let known = text.strip_prefix("group:").is_some_and(|group| !group.is_empty()) || SpiffeId::parse(text).is_ok();
-    if known { Ok(text.to_owned()) } else { Err(ConfigError::invalid(key, "spiffe://… or group:NAME")) }
+    let known = text
+        .strip_prefix("group:")
+        .is_some_and(|group| !group.is_empty())
+        || SpiffeId::parse(text).is_ok();
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err(ConfigError::invalid(key, "spiffe://… or group:NAME"))
+    }
 }
 
 impl Raw {
@@ -215,15 +226,24 @@ impl Raw {
             !text.is_empty() && text.len() <= 64 && text.bytes().all(allowed)
         };
         if !word(&self.site) || !word(&self.replica) {
-            return Err(ConfigError::invalid("site", "site and replica: letters, digits, dots and dashes"));
+            return Err(ConfigError::invalid(
+                "site",
+                "site and replica: letters, digits, dots and dashes",
+            ));
         }
         let max_pdu_bytes = self.receive.max_pdu_bytes;
         if !(4096..=(16 << 20)).contains(&max_pdu_bytes) {
-            return Err(ConfigError::invalid("receive.max_pdu_bytes", "between 4 KiB and 16 MiB"));
+            return Err(ConfigError::invalid(
+                "receive.max_pdu_bytes",
+                "between 4 KiB and 16 MiB",
+            ));
         }
         let mut issuers = BTreeMap::new();
         for modality in &self.modality {
-            issuers.insert(title("modality.calling_ae", &modality.calling_ae)?, modality.issuer.clone());
+            issuers.insert(
+                title("modality.calling_ae", &modality.calling_ae)?,
+                modality.issuer.clone(),
+            );
         }
         let receive = ReceiveConfig {
             called,
@@ -238,25 +258,42 @@ impl Raw {
                 "receive.max_connections_per_peer",
                 self.receive.max_connections_per_peer,
             )?,
-            request_timeout: millis("receive.request_timeout_ms", self.receive.request_timeout_ms)?,
+            request_timeout: millis(
+                "receive.request_timeout_ms",
+                self.receive.request_timeout_ms,
+            )?,
             idle_timeout: millis("receive.idle_timeout_ms", self.receive.idle_timeout_ms)?,
-            association_timeout: millis("receive.association_timeout_ms", self.receive.association_timeout_ms)?,
+            association_timeout: millis(
+                "receive.association_timeout_ms",
+                self.receive.association_timeout_ms,
+            )?,
         };
         let mut rules = Vec::new();
         for rule in &self.route.rule {
-            rules.push((title("route.rule.calling_ae", &rule.calling_ae)?, recipient("route.rule.recipient", &rule.recipient)?));
+            rules.push((
+                title("route.rule.calling_ae", &rule.calling_ae)?,
+                recipient("route.rule.recipient", &rule.recipient)?,
+            ));
         }
         let default = self.route.default_recipient.as_deref();
-        let default = default.map(|text| recipient("route.default_recipient", text)).transpose()?;
+        let default = default
+            .map(|text| recipient("route.default_recipient", text))
+            .transpose()?;
         let urgency = match self.study.urgency.as_str() {
             "stat" => Urgency::Stat,
             "urgent" => Urgency::Urgent,
             "routine" => Urgency::Routine,
-            _ => return Err(ConfigError::invalid("study.urgency", "stat, urgent or routine")),
+            _ => {
+                return Err(ConfigError::invalid(
+                    "study.urgency",
+                    "stat, urgent or routine",
+                ));
+            }
         };
         let runtime_library = match self.redact.runtime_library {
             Some(path) => base.join(path),
-            None => cloister_onnx::library_path().map_err(|error| ConfigError::invalid("redact.runtime_library", error))?,
+            None => cloister_onnx::library_path()
+                .map_err(|error| ConfigError::invalid("redact.runtime_library", error))?,
         };
         let exe = std::env::current_exe().map_err(|error| ConfigError::invalid("redact", error))?;
         let redact = RedactConfig {

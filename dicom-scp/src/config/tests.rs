@@ -46,11 +46,23 @@ fn what_cannot_be_used_is_named() {
     for (from, to, key) in [
         ("site = \"test\"", "site = \"te st\"", "site"),
         ("group:radiology", "group:", "default_recipient"),
-        ("[redact]", "[study]\nurgency = \"soon\"\n[redact]", "study.urgency"),
+        (
+            "[redact]",
+            "[study]\nurgency = \"soon\"\n[redact]",
+            "study.urgency",
+        ),
         ("[keys]", "[receive]\nae_titles = []\n[keys]", "ae_titles"),
-        ("[keys]", "[receive]\nmax_pdu_bytes = 1\n[keys]", "max_pdu_bytes"),
+        (
+            "[keys]",
+            "[receive]\nmax_pdu_bytes = 1\n[keys]",
+            "max_pdu_bytes",
+        ),
         ("[keys]", "[receive]\nmax_pdu = 1\n[keys]", "max_pdu"),
-        ("spiffe://example.org/sidecar/sidecar", "sidecar", "sidecar.identity"),
+        (
+            "spiffe://example.org/sidecar/sidecar",
+            "sidecar",
+            "sidecar.identity",
+        ),
     ] {
         let error = load(&GOOD.replace(from, to)).unwrap_err();
         assert!(error.contains(key), "{key}: {error}");

@@ -74,7 +74,12 @@ impl Command {
             }
             let (value, rest) = rest.split_at(length);
             bytes = rest;
-            let short = || value.try_into().map(u16::from_le_bytes).map_err(|_| CommandError);
+            let short = || {
+                value
+                    .try_into()
+                    .map(u16::from_le_bytes)
+                    .map_err(|_| CommandError)
+            };
             match u16::from_le_bytes([e0, e1]) {
                 COMMAND_FIELD => field = Some(short()?),
                 MESSAGE_ID => message_id = Some(short()?),
@@ -151,7 +156,10 @@ mod tests {
         let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
         assert_eq!(length, bytes.len() - 12);
         let text = hex::encode(&bytes);
-        assert!(text.contains("000000010200000001800000") && text.contains("00000009020000000 0a9".replace(' ', "").as_str()));
+        assert!(
+            text.contains("000000010200000001800000")
+                && text.contains("00000009020000000 0a9".replace(' ', "").as_str())
+        );
     }
 
     proptest! {

@@ -49,7 +49,10 @@ pub(crate) struct Inflated {
 
 impl Write for Inflated {
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
-        self.left = self.left.checked_sub(plain.len() as u64).ok_or_else(|| io::Error::other(ScanError::TooLarge))?;
+        self.left = self
+            .left
+            .checked_sub(plain.len() as u64)
+            .ok_or_else(|| io::Error::other(ScanError::TooLarge))?;
         self.walk.push(plain).map_err(io::Error::other)?;
         Ok(plain.len())
     }
@@ -63,9 +66,12 @@ impl Scan {
     pub(crate) fn new(transfer_syntax: &str, max_bytes: u64) -> Self {
         match transfer_syntax {
             uids::IMPLICIT_VR_LITTLE_ENDIAN => Self::Plain(Walk::new(Encoding::ImplicitLittle)),
-            uids::EXPLICIT_VR_BIG_ENDIAN => Self::Plain(Walk::new(Encoding::ExplicitBig)),
+            super::EXPLICIT_VR_BIG_ENDIAN => Self::Plain(Walk::new(Encoding::ExplicitBig)),
             uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => {
-                let inflated = Inflated { walk: Walk::new(Encoding::ExplicitLittle), left: max_bytes };
+                let inflated = Inflated {
+                    walk: Walk::new(Encoding::ExplicitLittle),
+                    left: max_bytes,
+                };
                 Self::Deflated(Box::new(DeflateDecoder::new(inflated)))
             }
             _ => Self::Plain(Walk::new(Encoding::ExplicitLittle)),
@@ -80,7 +86,13 @@ impl Scan {
                 let mut rest = bytes;
                 while !rest.is_empty() {
                     match decoder.write(rest) {
-                        Ok(0) => return if rest.len() <= 1 { Ok(()) } else { Err(ScanError::Malformed) },
+                        Ok(0) => {
+                            return if rest.len() <= 1 {
+                                Ok(())
+                            } else {
+                                Err(ScanError::Malformed)
+                            };
+                        }
                         Ok(taken) => rest = rest.get(taken..).unwrap_or_default(),
                         Err(error) => return Err(cause(&error)),
                     }
@@ -93,14 +105,26 @@ impl Scan {
     pub(crate) fn finish(self) -> Result<Heading, ScanError> {
         match self {
             Self::Plain(walk) => walk.finish(),
-            Self::Deflated(decoder) => decoder.finish().map_err(|error| cause(&error))?.walk.finish(),
+            Self::Deflated(decoder) => decoder
+                .finish()
+                .map_err(|error| cause(&error))?
+                .walk
+                .finish(),
         }
     }
 }
 
 fn cause(error: &io::Error) -> ScanError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ScanError>());
-    inner.copied().unwrap_or(if error.kind() == io::ErrorKind::UnexpectedEof { ScanError::Cut } else { ScanError::Malformed })
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<ScanError>());
+    inner
+        .copied()
+        .unwrap_or(if error.kind() == io::ErrorKind::UnexpectedEof {
+            ScanError::Cut
+        } else {
+            ScanError::Malformed
+        })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,12 +219,26 @@ impl Walk {
 
     /// PS3.5 section 7.1: tag, VR if explicit, length.
     fn try_head(&mut self) -> Result<(), ScanError> {
-        let Some(head) = self.head.first_chunk::<8>() else { return Ok(()) };
+        let Some(head) = self.head.first_chunk::<8>() else {
+            return Ok(());
+        };
         let encoding = self.inside();
         let big = encoding == Encoding::ExplicitBig;
         let [g0, g1, e0, e1, a, b, c, d] = *head;
-        let u16_of = |bytes: [u8; 2]| if big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) };
-        let u32_of = |bytes: [u8; 4]| if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+        let u16_of = |bytes: [u8; 2]| {
+            if big {
+                u16::from_be_bytes(bytes)
+            } else {
+                u16::from_le_bytes(bytes)
+            }
+        };
+        let u32_of = |bytes: [u8; 4]| {
+            if big {
+                u32::from_be_bytes(bytes)
+            } else {
+                u32::from_le_bytes(bytes)
+            }
+        };
         let tag = (u16_of([g0, g1]), u16_of([e0, e1]));
         // Items and delimiters have no VR in any encoding.
         if tag.0 == 0xFFFE {
@@ -221,13 +259,27 @@ impl Walk {
         }
         let long = matches!(
             &vr,
-            b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT" | b"UV"
+            b"OB"
+                | b"OD"
+                | b"OF"
+                | b"OL"
+                | b"OV"
+                | b"OW"
+                | b"SQ"
+                | b"SV"
+                | b"UC"
+                | b"UN"
+                | b"UR"
+                | b"UT"
+                | b"UV"
         );
         if !long {
             self.head.clear();
             return self.element(tag, Some(vr), u16_of([c, d]).into());
         }
-        let Some(&[.., w, x, y, z]) = self.head.first_chunk::<12>() else { return Ok(()) };
+        let Some(&[.., w, x, y, z]) = self.head.first_chunk::<12>() else {
+            return Ok(());
+        };
         self.head.clear();
         self.element(tag, Some(vr), u32_of([w, x, y, z]))
     }
@@ -235,10 +287,16 @@ impl Walk {
     fn item(&mut self, element: u16, length: u32) -> Result<(), ScanError> {
         match (element, self.open.last().copied()) {
             (0xE000, Some(Open::Sequence(encoding))) => {
-                if length == UNDEFINED { self.enter(Open::Item(encoding))? } else { self.skip = length.into() }
+                if length == UNDEFINED {
+                    self.enter(Open::Item(encoding))?
+                } else {
+                    self.skip = length.into()
+                }
             }
             (0xE000, Some(Open::Fragments)) if length != UNDEFINED => self.skip = length.into(),
-            (0xE00D, Some(Open::Item(_))) | (0xE0DD, Some(Open::Sequence(_) | Open::Fragments)) if length == 0 => {
+            (0xE00D, Some(Open::Item(_))) | (0xE0DD, Some(Open::Sequence(_) | Open::Fragments))
+                if length == 0 =>
+            {
                 self.open.pop();
             }
             _ => return Err(ScanError::Malformed),
@@ -246,10 +304,15 @@ impl Walk {
         Ok(())
     }
 
-    fn element(&mut self, tag: (u16, u16), vr: Option<[u8; 2]>, length: u32) -> Result<(), ScanError> {
+    fn element(
+        &mut self,
+        tag: (u16, u16),
+        vr: Option<[u8; 2]>,
+        length: u32,
+    ) -> Result<(), ScanError> {
         if length == UNDEFINED {
             let inside = self.inside();
-            return match (&vr, tag) {
+            return match (vr.as_ref().map(<[u8; 2]>::as_slice), tag) {
                 (None | Some(b"OB" | b"OW"), (0x7FE0, 0x0010)) => self.enter(Open::Fragments),
                 (None | Some(b"SQ"), _) => self.enter(Open::Sequence(inside)),
                 // CP-246: unknown of undefined length is a sequence in implicit little endian.
@@ -288,14 +351,20 @@ impl Walk {
     }
 
     fn finish(self) -> Result<Heading, ScanError> {
-        if self.skip > 0 || self.capture.is_some() || !self.head.is_empty() || !self.open.is_empty() {
+        if self.skip > 0 || self.capture.is_some() || !self.head.is_empty() || !self.open.is_empty()
+        {
             return Err(ScanError::Cut);
         }
         let [sop_class, sop_instance, study] = self.found.map(|found| {
-            let text = String::from_utf8(found.ok_or(ScanError::Uid)?).map_err(|_| ScanError::Uid)?;
+            let text =
+                String::from_utf8(found.ok_or(ScanError::Uid)?).map_err(|_| ScanError::Uid)?;
             Uid::parse(&text).map_err(|_| ScanError::Uid)
         });
-        Ok(Heading { sop_class: sop_class?, sop_instance: Phi::new(sop_instance?), study: Phi::new(study?) })
+        Ok(Heading {
+            sop_class: sop_class?,
+            sop_instance: Phi::new(sop_instance?),
+            study: Phi::new(study?),
+        })
     }
 }
 

@@ -14,7 +14,14 @@ pub(crate) enum Record {
     /// An object's file is durable; written before its `0000H`.
     Stored(StoredRecord),
     /// A study was quiet: these objects make this version, under this report id.
-    Assembled { study: Id, version: u32, report: Uuid, replaces: Option<Uuid>, objects: Vec<Id>, at_unix_ms: i64 },
+    Assembled {
+        study: Id,
+        version: u32,
+        report: Uuid,
+        replaces: Option<Uuid>,
+        objects: Vec<Id>,
+        at_unix_ms: i64,
+    },
     /// An object was cleared; `meta` is sealed under the study's key.
     Cleared {
         object: Id,
@@ -24,11 +31,23 @@ pub(crate) enum Record {
         meta: Vec<u8>,
     },
     /// An object does not go on.
-    Quarantined { object: Id, reason: Reason, at_unix_ms: i64 },
+    Quarantined {
+        object: Id,
+        reason: Reason,
+        at_unix_ms: i64,
+    },
     /// The sidecar has released this version's report.
-    Accepted { study: Id, version: u32, at_unix_ms: i64 },
+    Accepted {
+        study: Id,
+        version: u32,
+        at_unix_ms: i64,
+    },
     /// No object of the study could be cleared, so there is no report.
-    Withheld { study: Id, version: u32, at_unix_ms: i64 },
+    Withheld {
+        study: Id,
+        version: u32,
+        at_unix_ms: i64,
+    },
 }
 
 /// An acknowledged object.
@@ -53,13 +72,19 @@ pub(crate) struct StoredRecord {
 mod hex_hash {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        hash: &[u8; 32],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(hash))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u8; 32], D::Error> {
         let mut hash = [0; 32];
-        hex::decode_to_slice(String::deserialize(deserializer)?, &mut hash).map_err(de::Error::custom)?;
+        hex::decode_to_slice(String::deserialize(deserializer)?, &mut hash)
+            .map_err(de::Error::custom)?;
         Ok(hash)
     }
 }
@@ -71,13 +96,17 @@ mod hex_bytes {
         serializer.serialize_str(&hex::encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         hex::decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
 
 /// Milliseconds since 1970.
 pub(crate) fn now_unix_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

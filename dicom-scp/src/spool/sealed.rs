@@ -64,7 +64,12 @@ pub(crate) struct SealedWriter {
 
 impl SealedWriter {
     /// Creates `dir/id`, its key wrapped under `wrapping`.
-    pub(crate) fn create(dir: &Path, id: Id, wrapping: &Aes256Gcm, slot: Slot) -> Result<Self, SpoolError> {
+    pub(crate) fn create(
+        dir: &Path,
+        id: Id,
+        wrapping: &Aes256Gcm,
+        slot: Slot,
+    ) -> Result<Self, SpoolError> {
         let key = keys::random_key()?;
         let wrapped = keys::wrap(wrapping, &slot.purpose(id), &key)?;
         let mut head = [0; HEAD_BYTES];
@@ -73,7 +78,11 @@ impl SealedWriter {
         let (a, b) = slots.split_at_mut(WRAPPED_BYTES);
         if slot == Slot::Receive { a } else { b }.copy_from_slice(&wrapped);
         let path = dir.join(id.to_string());
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         let mut writer = Self {
             file,
             path,
@@ -105,7 +114,9 @@ impl SealedWriter {
 
     fn chunk(&mut self, last: bool) -> Result<(), SpoolError> {
         let nonce = nonce(self.counter, last);
-        let sealed = self.cipher.encrypt_in_place(&nonce, self.id.as_bytes(), &mut *self.buffer);
+        let sealed = self
+            .cipher
+            .encrypt_in_place(&nonce, self.id.as_bytes(), &mut *self.buffer);
         sealed.map_err(|_| SpoolError::Sealed)?;
         self.file.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -136,7 +147,9 @@ impl Drop for SealedWriter {
 
 impl std::fmt::Debug for SealedWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SealedWriter").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SealedWriter")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,25 +173,46 @@ pub(crate) struct SealedReader {
 
 impl SealedReader {
     /// Opens `dir/id` with the key that `wrapping` opens.
-    pub(crate) fn open(dir: &Path, id: Id, wrapping: &Aes256Gcm, slot: Slot) -> Result<Self, SpoolError> {
+    pub(crate) fn open(
+        dir: &Path,
+        id: Id,
+        wrapping: &Aes256Gcm,
+        slot: Slot,
+    ) -> Result<Self, SpoolError> {
         let mut file = open(dir, id)?;
-        let left = file.metadata()?.len().checked_sub(HEAD_BYTES as u64).ok_or(SpoolError::Sealed)?;
+        let left = file
+            .metadata()?
+            .len()
+            .checked_sub(HEAD_BYTES as u64)
+            .ok_or(SpoolError::Sealed)?;
         let key = read_key(&mut file, id, wrapping, slot)?;
-        Ok(Self { file, cipher: keys::cipher(&key), id, left, counter: 0 })
+        Ok(Self {
+            file,
+            cipher: keys::cipher(&key),
+            id,
+            left,
+            counter: 0,
+        })
     }
 
     /// The next chunk, `None` after the last.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, SpoolError> {
         if self.left == 0 {
             // Not one chunk at all: cut.
-            return if self.counter == 0 { Err(SpoolError::Sealed) } else { Ok(None) };
+            return if self.counter == 0 {
+                Err(SpoolError::Sealed)
+            } else {
+                Ok(None)
+            };
         }
         let length = self.left.min((CHUNK_BYTES + TAG_BYTES) as u64);
         self.left -= length;
         let mut chunk = Zeroizing::new(vec![0; length as usize]);
         self.file.read_exact(&mut chunk).map_err(cut)?;
         let nonce = nonce(self.counter, self.left == 0);
-        let opened = self.cipher.decrypt_in_place(&nonce, self.id.as_bytes(), &mut *chunk);
+        let opened = self
+            .cipher
+            .decrypt_in_place(&nonce, self.id.as_bytes(), &mut *chunk);
         opened.map_err(|_| SpoolError::Sealed)?;
         self.counter = self.counter.checked_add(1).ok_or(SpoolError::Sealed)?;
         Ok(Some(chunk))
@@ -197,10 +231,19 @@ impl SealedReader {
 
 /// Wraps the file's key under the study's key, then takes the receive key's wrapping away. Done
 /// again after a kill, it ends in the same state.
-pub(crate) fn rewrap(dir: &Path, id: Id, receive: &Aes256Gcm, study: &SecretKey) -> Result<(), SpoolError> {
+pub(crate) fn rewrap(
+    dir: &Path,
+    id: Id,
+    receive: &Aes256Gcm,
+    study: &SecretKey,
+) -> Result<(), SpoolError> {
     let study = keys::cipher(study);
     let path = dir.join(id.to_string());
-    let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| missing(error, id))?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| missing(error, id))?;
     if read_key(&mut file, id, &study, Slot::Study).is_err() {
         let key = read_key(&mut file, id, receive, Slot::Receive)?;
         let wrapped = keys::wrap(&study, &Slot::Study.purpose(id), &key)?;
@@ -217,14 +260,27 @@ fn open(dir: &Path, id: Id) -> Result<File, SpoolError> {
 }
 
 fn missing(error: io::Error, id: Id) -> SpoolError {
-    if error.kind() == io::ErrorKind::NotFound { SpoolError::Missing { object: id } } else { error.into() }
+    if error.kind() == io::ErrorKind::NotFound {
+        SpoolError::Missing { object: id }
+    } else {
+        error.into()
+    }
 }
 
 fn cut(error: io::Error) -> SpoolError {
-    if error.kind() == io::ErrorKind::UnexpectedEof { SpoolError::Sealed } else { error.into() }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        SpoolError::Sealed
+    } else {
+        error.into()
+    }
 }
 
-fn read_key(file: &mut File, id: Id, wrapping: &Aes256Gcm, slot: Slot) -> Result<SecretKey, SpoolError> {
+fn read_key(
+    file: &mut File,
+    id: Id,
+    wrapping: &Aes256Gcm,
+    slot: Slot,
+) -> Result<SecretKey, SpoolError> {
     use std::io::{Seek as _, SeekFrom};
     file.seek(SeekFrom::Start(0))?;
     let mut head = [0; HEAD_BYTES];

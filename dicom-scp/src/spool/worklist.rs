@@ -63,12 +63,18 @@ pub(crate) struct Study {
 
 impl Study {
     fn pending(&self) -> Option<&Version> {
-        self.versions.last().filter(|version| version.state == VersionState::Pending)
+        self.versions
+            .last()
+            .filter(|version| version.state == VersionState::Pending)
     }
 
     /// The report that the next one replaces.
     fn current(&self) -> Option<Uuid> {
-        let accepted = self.versions.iter().rev().find(|version| version.state == VersionState::Accepted);
+        let accepted = self
+            .versions
+            .iter()
+            .rev()
+            .find(|version| version.state == VersionState::Accepted);
         accepted.map(|version| version.report)
     }
 }
@@ -104,7 +110,14 @@ impl Worklist {
     pub(crate) fn apply(&mut self, sequence: u64, record: Record) {
         match record {
             Record::Stored(stored) => self.stored(sequence, stored),
-            Record::Assembled { study, version, report, replaces, objects, at_unix_ms: _ } => {
+            Record::Assembled {
+                study,
+                version,
+                report,
+                replaces,
+                objects,
+                at_unix_ms: _,
+            } => {
                 for id in &objects {
                     if let Some(object) = self.objects.get_mut(id) {
                         object.state = ObjectState::Assembled;
@@ -112,28 +125,56 @@ impl Worklist {
                 }
                 if let Some(study) = self.studies.get_mut(&study) {
                     let state = VersionState::Pending;
-                    study.versions.push(Version { number: version, report, replaces, objects, state });
+                    study.versions.push(Version {
+                        number: version,
+                        report,
+                        replaces,
+                        objects,
+                        state,
+                    });
                 }
             }
-            Record::Cleared { object, file, study_pseudonym, meta } => {
-                let Some(object) = self.objects.get_mut(&object) else { return };
+            Record::Cleared {
+                object,
+                file,
+                study_pseudonym,
+                meta,
+            } => {
+                let Some(object) = self.objects.get_mut(&object) else {
+                    return;
+                };
                 object.state = ObjectState::Cleared { file, meta };
                 if let Some(study) = self.studies.get_mut(&object.stored.study) {
                     study.pseudonym = Some(study_pseudonym);
                 }
             }
-            Record::Quarantined { object, reason, at_unix_ms } => {
+            Record::Quarantined {
+                object,
+                reason,
+                at_unix_ms,
+            } => {
                 if let Some(object) = self.objects.get_mut(&object) {
                     object.state = ObjectState::Quarantined { reason, at_unix_ms };
                 }
             }
-            Record::Accepted { study, version, at_unix_ms: _ } => self.settle(study, version, VersionState::Accepted),
-            Record::Withheld { study, version, at_unix_ms: _ } => self.settle(study, version, VersionState::Withheld),
+            Record::Accepted {
+                study,
+                version,
+                at_unix_ms: _,
+            } => self.settle(study, version, VersionState::Accepted),
+            Record::Withheld {
+                study,
+                version,
+                at_unix_ms: _,
+            } => self.settle(study, version, VersionState::Withheld),
         }
     }
 
     fn stored(&mut self, sequence: u64, stored: StoredRecord) {
-        self.instances.entry(stored.instance).or_default().push(stored.content);
+        self.instances
+            .entry(stored.instance)
+            .or_default()
+            .push(stored.content);
         let study = self.studies.entry(stored.study).or_insert_with(|| Study {
             objects: BTreeMap::new(),
             versions: Vec::new(),
@@ -142,7 +183,10 @@ impl Worklist {
         });
         study.objects.insert(sequence, stored.object);
         let state = if stored.conflict {
-            ObjectState::Quarantined { reason: Reason::UidConflict, at_unix_ms: stored.at_unix_ms }
+            ObjectState::Quarantined {
+                reason: Reason::UidConflict,
+                at_unix_ms: stored.at_unix_ms,
+            }
         } else {
             study.last_arrival = Instant::now();
             ObjectState::Waiting
@@ -151,8 +195,14 @@ impl Worklist {
     }
 
     fn settle(&mut self, study: Id, number: u32, state: VersionState) {
-        let Some(study) = self.studies.get_mut(&study) else { return };
-        if let Some(version) = study.versions.iter_mut().find(|version| version.number == number) {
+        let Some(study) = self.studies.get_mut(&study) else {
+            return;
+        };
+        if let Some(version) = study
+            .versions
+            .iter_mut()
+            .find(|version| version.number == number)
+        {
             version.state = state;
         }
     }
@@ -179,7 +229,12 @@ impl Worklist {
             let left = quiet.saturating_sub(study.last_arrival.elapsed());
             if left.is_zero() {
                 let version = study.versions.last().map_or(0, |version| version.number) + 1;
-                due.push(Due { study: *id, version, replaces: study.current(), objects: waiting });
+                due.push(Due {
+                    study: *id,
+                    version,
+                    replaces: study.current(),
+                    objects: waiting,
+                });
             } else {
                 next = Some(next.map_or(left, |next| next.min(left)));
             }
@@ -188,13 +243,20 @@ impl Worklist {
     }
 
     fn waiting(&self, study: &Study) -> Vec<Id> {
-        let waits = |id: &Id| self.objects.get(id).is_some_and(|object| matches!(object.state, ObjectState::Waiting));
+        let waits = |id: &Id| {
+            self.objects
+                .get(id)
+                .is_some_and(|object| matches!(object.state, ObjectState::Waiting))
+        };
         study.objects.values().copied().filter(waits).collect()
     }
 
     /// Versions that are on their way.
     pub(crate) fn pending(&self) -> Vec<(Id, Version)> {
-        let pending = self.studies.iter().filter_map(|(id, study)| Some((*id, study.pending()?.clone())));
+        let pending = self
+            .studies
+            .iter()
+            .filter_map(|(id, study)| Some((*id, study.pending()?.clone())));
         pending.collect()
     }
 
@@ -205,7 +267,11 @@ impl Worklist {
     /// Objects of a study in order of arrival.
     pub(crate) fn objects_of(&self, study: Id) -> Vec<&Object> {
         let study = self.studies.get(&study);
-        study.into_iter().flat_map(|study| study.objects.values()).filter_map(|id| self.objects.get(id)).collect()
+        study
+            .into_iter()
+            .flat_map(|study| study.objects.values())
+            .filter_map(|id| self.objects.get(id))
+            .collect()
     }
 
     pub(crate) fn study(&self, id: Id) -> Option<&Study> {
@@ -218,10 +284,14 @@ impl Worklist {
 
     /// Every object in quarantine.
     pub(crate) fn quarantine(&self) -> impl Iterator<Item = (&Object, Reason, i64)> {
-        self.objects.values().filter_map(|object| match object.state {
-            ObjectState::Quarantined { reason, at_unix_ms } => Some((object, reason, at_unix_ms)),
-            _ => None,
-        })
+        self.objects
+            .values()
+            .filter_map(|object| match object.state {
+                ObjectState::Quarantined { reason, at_unix_ms } => {
+                    Some((object, reason, at_unix_ms))
+                }
+                _ => None,
+            })
     }
 
     /// Objects in quarantine that make a study incomplete.
@@ -232,11 +302,18 @@ impl Worklist {
 
     /// Files that belong to something: objects, cleared objects, study keys.
     pub(crate) fn files(&self) -> (BTreeSet<Id>, BTreeSet<Id>, BTreeSet<Id>) {
-        let cleared = self.objects.values().filter_map(|object| match object.state {
-            ObjectState::Cleared { file, .. } => Some(file),
-            _ => None,
-        });
-        (self.objects.keys().copied().collect(), cleared.collect(), self.studies.keys().copied().collect())
+        let cleared = self
+            .objects
+            .values()
+            .filter_map(|object| match object.state {
+                ObjectState::Cleared { file, .. } => Some(file),
+                _ => None,
+            });
+        (
+            self.objects.keys().copied().collect(),
+            cleared.collect(),
+            self.studies.keys().copied().collect(),
+        )
     }
 }
 
@@ -265,12 +342,32 @@ mod tests {
         let (due, _) = list.due(Duration::ZERO);
         let report = Uuid::from_u128(5);
         let (study, objects) = (due[0].study, due[0].objects.clone());
-        list.apply(1, Record::Assembled { study, version: 1, report, replaces: None, objects, at_unix_ms: 0 });
+        list.apply(
+            1,
+            Record::Assembled {
+                study,
+                version: 1,
+                report,
+                replaces: None,
+                objects,
+                at_unix_ms: 0,
+            },
+        );
         list.apply(2, stored(2, 9, 2, 2, false));
         assert!(list.due(Duration::ZERO).0.is_empty());
-        list.apply(3, Record::Accepted { study, version: 1, at_unix_ms: 0 });
+        list.apply(
+            3,
+            Record::Accepted {
+                study,
+                version: 1,
+                at_unix_ms: 0,
+            },
+        );
         let (due, _) = list.due(Duration::ZERO);
-        assert_eq!((due[0].version, due[0].replaces, due[0].objects.len()), (2, Some(report), 1));
+        assert_eq!(
+            (due[0].version, due[0].replaces, due[0].objects.len()),
+            (2, Some(report), 1)
+        );
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl StudyReceiver {
         if verified.report_id != report_id.as_bytes() {
             return Err(Fault::ReportIdMismatch);
         }
-        if head.capsule.is_empty() || Sha256::digest(&head.capsule).as_slice() != verified.capsule_sha256 {
+        if head.capsule.is_empty()
+            || Sha256::digest(&head.capsule).as_slice() != verified.capsule_sha256
+        {
             return Err(Fault::CapsuleMismatch);
         }
         capsule_is_for(&head.capsule, report_id)?;
@@ -52,10 +54,15 @@ impl StudyReceiver {
         if verified.objects.len() > limits.films {
             return Err(Fault::TooLarge("head.manifest.objects"));
         }
-        let urgency = v1::Urgency::try_from(head.urgency).map_err(|_| Fault::BadField("head.urgency"))?;
+        let urgency =
+            v1::Urgency::try_from(head.urgency).map_err(|_| Fault::BadField("head.urgency"))?;
         let (patient, imaging) = context(head.patient, head.imaging)?;
         let expected = verified.objects.clone();
-        let films = Films::Cleared { manifest: verified, signed, renditions: Vec::new() };
+        let films = Films::Cleared {
+            manifest: verified,
+            signed,
+            renditions: Vec::new(),
+        };
         let submitted = Submitted {
             report_id,
             films,
@@ -106,9 +113,17 @@ impl StudyReceiver {
         }
         self.part_bytes += chunk.data.len() as u64;
         if part == Part::Rendition {
-            bounded(self.part_bytes as usize, self.limits.rendition_bytes, "chunk.data")?;
+            bounded(
+                self.part_bytes as usize,
+                self.limits.rendition_bytes,
+                "chunk.data",
+            )?;
             self.renditions_bytes += chunk.data.len();
-            bounded(self.renditions_bytes, self.limits.renditions_bytes, "chunk.data")?;
+            bounded(
+                self.renditions_bytes,
+                self.limits.renditions_bytes,
+                "chunk.data",
+            )?;
             if let Some(rendition) = self.renditions.last_mut() {
                 rendition.extend_from_slice(&chunk.data);
             }
@@ -123,7 +138,8 @@ impl StudyReceiver {
     pub(crate) fn finish(mut self) -> Result<Submitted, Fault> {
         use v1::object_chunk::Part;
         self.finish_part()?;
-        let complete = matches!(self.at, Some((index, Part::Rendition)) if index + 1 == self.expected.len());
+        let complete =
+            matches!(self.at, Some((index, Part::Rendition)) if index + 1 == self.expected.len());
         if !complete || self.renditions.len() != self.expected.len() {
             return Err(Fault::ObjectMissing);
         }
@@ -132,7 +148,10 @@ impl StudyReceiver {
                 .expected
                 .into_iter()
                 .zip(self.renditions)
-                .map(|(object, png)| ClearedRendition { sop_instance_uid: object.sop_instance_uid, png })
+                .map(|(object, png)| ClearedRendition {
+                    sop_instance_uid: object.sop_instance_uid,
+                    png,
+                })
                 .collect();
         }
         Ok(self.submitted)
@@ -140,7 +159,9 @@ impl StudyReceiver {
 
     /// Compares the part that just ended with the manifest.
     fn finish_part(&mut self) -> Result<(), Fault> {
-        let Some((index, part)) = self.at else { return Ok(()) };
+        let Some((index, part)) = self.at else {
+            return Ok(());
+        };
         let object = self.expected.get(index).ok_or(Fault::ChunkOrder)?;
         let expected = match part {
             v1::object_chunk::Part::Object => &object.cleared_sha256,

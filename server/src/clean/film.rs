@@ -24,10 +24,12 @@ impl Cleaner {
         known: &mut KnownIdentifiers,
     ) -> Result<(CleanFilm, Option<Facts>), ReasonCode> {
         let redactor = self.redactor.as_ref().ok_or(ReasonCode::GuardFailed)?;
-        let (deidentifier, pseudonyms) = (Arc::clone(&self.deidentifier), Arc::clone(&self.pseudonyms));
+        let (deidentifier, pseudonyms) =
+            (Arc::clone(&self.deidentifier), Arc::clone(&self.pseudonyms));
         // On a thread of its own: it takes long, and a panic in a parser ends only this request.
         let deidentified = tokio::task::spawn_blocking(move || {
-            let object = dicom_object::from_reader(Cursor::new(&encoded)).map_err(|_| ReasonCode::FilmUnreadable)?;
+            let object = dicom_object::from_reader(Cursor::new(&encoded))
+                .map_err(|_| ReasonCode::FilmUnreadable)?;
             chest::is_chest(&object).map_err(|_| ReasonCode::NotChest)?;
             let (deidentified, own) = deidentifier
                 .deidentify_object(&object, ISSUER, &*pseudonyms)
@@ -40,13 +42,18 @@ impl Cleaner {
                 view: view(deidentified.view()),
             };
             let uid = deidentified.sop_instance_uid().to_string();
-            let bytes = deidentified.to_bytes().map_err(|_| ReasonCode::FilmUnreadable)?;
+            let bytes = deidentified
+                .to_bytes()
+                .map_err(|_| ReasonCode::FilmUnreadable)?;
             Ok((bytes, uid, facts, own))
         });
         let (bytes, sop_instance_uid, facts, own) =
             deidentified.await.map_err(|_| ReasonCode::GuardFailed)??;
 
-        let redacted = redactor.redact(bytes).await.map_err(|error| redact_reason(&error))?;
+        let redacted = redactor
+            .redact(bytes)
+            .await
+            .map_err(|error| redact_reason(&error))?;
         let (object, png, boxes) = redacted.into_parts();
 
         // The gate reads the encoded bytes again: it trusts neither step before it.
@@ -57,12 +64,25 @@ impl Cleaner {
             gate::GateError::Unreadable => ReasonCode::FilmUnreadable,
             _ => ReasonCode::ResidualIdentifier,
         })?;
-        Ok((CleanFilm { sop_instance_uid, png, redacted_boxes: count(boxes.len()) }, Some(facts)))
+        Ok((
+            CleanFilm {
+                sop_instance_uid,
+                png,
+                redacted_boxes: count(boxes.len()),
+            },
+            Some(facts),
+        ))
     }
 
-    pub(super) async fn clean_picture(&self, picture: Bytes) -> Result<(CleanFilm, Option<Facts>), ReasonCode> {
+    pub(super) async fn clean_picture(
+        &self,
+        picture: Bytes,
+    ) -> Result<(CleanFilm, Option<Facts>), ReasonCode> {
         let redactor = self.redactor.as_ref().ok_or(ReasonCode::GuardFailed)?;
-        let redacted = redactor.redact_picture(picture.into()).await.map_err(|error| redact_reason(&error))?;
+        let redacted = redactor
+            .redact_picture(picture.into())
+            .await
+            .map_err(|error| redact_reason(&error))?;
         let film = CleanFilm {
             sop_instance_uid: picture_uid(),
             png: redacted.rendition().to_vec(),

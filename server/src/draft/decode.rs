@@ -55,7 +55,14 @@ pub struct Row {
 impl Row {
     /// A row that starts.
     pub fn new(key: u64, encoded: Encoded, guesses: Vec<u32>, spec: &DecodeSpec) -> Self {
-        Self { key, decoded: Decoded::default(), last: spec.bos, length: 0, guesses, encoded }
+        Self {
+            key,
+            decoded: Decoded::default(),
+            last: spec.bos,
+            length: 0,
+            guesses,
+            encoded,
+        }
     }
 
     /// What it has written.
@@ -76,7 +83,9 @@ impl Row {
     fn next_ids(&self, count: usize, pad: u32) -> impl Iterator<Item = i64> + '_ {
         let written = self.decoded.tokens.len();
         let guess = move |ahead: usize| self.guesses.get(written + ahead).copied().unwrap_or(pad);
-        std::iter::once(self.last).chain((0..count.saturating_sub(1)).map(guess)).map(i64::from)
+        std::iter::once(self.last)
+            .chain((0..count.saturating_sub(1)).map(guess))
+            .map(i64::from)
     }
 }
 
@@ -98,15 +107,24 @@ impl Batch {
     /// # Errors
     /// [`EngineError::Graph`].
     pub fn new(graphs: &Graphs, spec: DecodeSpec) -> Result<Self, EngineError> {
-        let mut binding = graphs.step.binding()?;
-        let device = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)
-            .map_err(graph)?;
+        let mut binding = graphs.binding()?;
+        let device = MemoryInfo::new(
+            AllocationDevice::CPU,
+            0,
+            AllocatorType::Device,
+            MemoryType::CPUOutput,
+        )
+        .map_err(graph)?;
         for name in ["top_ids", "top_logprobs"] {
-            binding.bind_output_to_device(name, &device).map_err(graph)?;
+            binding
+                .bind_output_to_device(name, &device)
+                .map_err(graph)?;
         }
         for layer in 0..graphs.layers {
             for kind in ["k", "v"] {
-                binding.bind_output_to_device(format!("new_{kind}_{layer}"), &device).map_err(graph)?;
+                binding
+                    .bind_output_to_device(format!("new_{kind}_{layer}"), &device)
+                    .map_err(graph)?;
             }
         }
         Ok(Self {
@@ -135,8 +153,16 @@ impl Batch {
     ///
     /// # Errors
     /// [`EngineError::Graph`].
-    pub fn change(&mut self, added: Vec<Row>, keep: impl Fn(u64) -> bool) -> Result<Vec<Row>, EngineError> {
-        let kept: Vec<bool> = self.rows.iter().map(|row| keep(row.key) && !row.is_done(&self.spec)).collect();
+    pub fn change(
+        &mut self,
+        added: Vec<Row>,
+        keep: impl Fn(u64) -> bool,
+    ) -> Result<Vec<Row>, EngineError> {
+        let kept: Vec<bool> = self
+            .rows
+            .iter()
+            .map(|row| keep(row.key) && !row.is_done(&self.spec))
+            .collect();
         if added.is_empty() && kept.iter().all(|&kept| kept) {
             return Ok(Vec::new());
         }
@@ -152,7 +178,11 @@ impl Batch {
                 let mut data = Vec::with_capacity(rows * row_len);
                 if let Some(tensor) = self.past.get(layer).and_then(|pair| pair.get(kind)) {
                     let (_, old) = tensor.extract_tensor();
-                    for (row, _) in old.chunks_exact(row_len.max(1)).zip(&kept).filter(|&(_, &kept)| kept) {
+                    for (row, _) in old
+                        .chunks_exact(row_len.max(1))
+                        .zip(&kept)
+                        .filter(|&(_, &kept)| kept)
+                    {
                         data.extend_from_slice(row);
                     }
                 }
@@ -166,7 +196,11 @@ impl Batch {
         self.past = past;
         let mut released = Vec::new();
         for (row, kept) in std::mem::take(&mut self.rows).into_iter().zip(kept) {
-            if kept { self.rows.push(row) } else { released.push(row) }
+            if kept {
+                self.rows.push(row)
+            } else {
+                released.push(row)
+            }
         }
         self.rows.extend(added);
         if !self.rows.is_empty() {
@@ -181,25 +215,48 @@ impl Batch {
     /// [`EngineError::Graph`].
     pub fn step(&mut self, graphs: &mut Graphs, options: DecodeOptions) -> Result<(), EngineError> {
         let (count, rows) = (options.tokens_per_step.max(1), self.rows.len());
-        let ids: Vec<i64> = self.rows.iter().flat_map(|row| row.next_ids(count, self.spec.pad)).collect();
+        let ids: Vec<i64> = self
+            .rows
+            .iter()
+            .flat_map(|row| row.next_ids(count, self.spec.pad))
+            .collect();
         let lengths: Vec<i64> = self.rows.iter().map(|row| row.length as i64).collect();
         let ids = Tensor::from_array(([rows, count], ids)).map_err(graph)?;
         let positions = Tensor::from_array(([rows], lengths.clone())).map_err(graph)?;
         let lengths = Tensor::from_array(([rows], lengths)).map_err(graph)?;
         self.binding.bind_input("ids", &ids).map_err(graph)?;
-        self.binding.bind_input("positions", &positions).map_err(graph)?;
-        self.binding.bind_input("past_length", &lengths).map_err(graph)?;
+        self.binding
+            .bind_input("positions", &positions)
+            .map_err(graph)?;
+        self.binding
+            .bind_input("past_length", &lengths)
+            .map_err(graph)?;
         for (layer, [keys, values]) in self.past.iter().enumerate() {
             // Bound again at every step: a device keeps what it was given, not what changed since.
-            self.binding.bind_input(format!("past_k_{layer}"), keys).map_err(graph)?;
-            self.binding.bind_input(format!("past_v_{layer}"), values).map_err(graph)?;
+            self.binding
+                .bind_input(format!("past_k_{layer}"), keys)
+                .map_err(graph)?;
+            self.binding
+                .bind_input(format!("past_v_{layer}"), values)
+                .map_err(graph)?;
         }
-        let outputs = graphs.step.inner_mut().run_binding(&self.binding).map_err(graph)?;
+        let outputs = graphs
+            .step
+            .inner_mut()
+            .run_binding(&self.binding)
+            .map_err(graph)?;
         let accepted = accept(&mut self.rows, &outputs, count, &self.spec)?;
         for (layer, pair) in self.past.iter_mut().enumerate() {
             for (kind, tensor) in ["k", "v"].into_iter().zip(pair) {
                 let (_, new) = floats(&outputs, &format!("new_{kind}_{layer}"))?;
-                append(tensor.extract_tensor_mut().1, new, &accepted, count, self.capacity, self.head)?;
+                append(
+                    tensor.extract_tensor_mut().1,
+                    new,
+                    &accepted,
+                    count,
+                    self.capacity,
+                    self.head,
+                )?;
             }
         }
         for (row, &(before, taken)) in self.rows.iter_mut().zip(&accepted) {
@@ -211,27 +268,40 @@ impl Batch {
     /// Cross-attention of all rows: only bound again when rows come or go.
     fn bind_cross(&mut self) -> Result<(), EngineError> {
         let rows = self.rows.len();
-        let places = self.rows.iter().map(|row| row.encoded.mask.len()).max().unwrap_or(0);
+        let places = self
+            .rows
+            .iter()
+            .map(|row| row.encoded.mask.len())
+            .max()
+            .unwrap_or(0);
         let mut mask = Vec::with_capacity(rows * places);
         for row in &self.rows {
             mask.extend_from_slice(&row.encoded.mask);
             mask.resize(mask.len() + places - row.encoded.mask.len(), 0);
         }
         let mask = Tensor::from_array(([rows, places], mask)).map_err(graph)?;
-        self.binding.bind_input("cross_mask", &mask).map_err(graph)?;
+        self.binding
+            .bind_input("cross_mask", &mask)
+            .map_err(graph)?;
         for layer in 0..self.layers {
             for kind in ["k", "v"] {
                 let mut data = Vec::new();
                 let mut shape = [0, 0, 0];
                 for row in &self.rows {
-                    let planes = if kind == "k" { &row.encoded.keys } else { &row.encoded.values };
+                    let planes = if kind == "k" {
+                        &row.encoded.keys
+                    } else {
+                        &row.encoded.values
+                    };
                     let plane = planes.get(layer).ok_or_else(|| missing("prefix planes"))?;
                     shape = plane.shape;
                     pad_into(&mut data, plane, places);
                 }
                 let shape = [rows, shape[0], places, shape[2]];
                 let tensor = Tensor::from_array((shape, data)).map_err(graph)?;
-                self.binding.bind_input(format!("{kind}_{layer}"), &tensor).map_err(graph)?;
+                self.binding
+                    .bind_input(format!("{kind}_{layer}"), &tensor)
+                    .map_err(graph)?;
             }
         }
         Ok(())
@@ -248,7 +318,10 @@ fn accept(
 ) -> Result<Vec<(usize, usize)>, EngineError> {
     let top = outputs.get("top_ids").ok_or_else(|| missing("top_ids"))?;
     let (shape, ids) = top.try_extract_tensor::<i64>().map_err(graph)?;
-    let width = shape.get(2).and_then(|&width| usize::try_from(width).ok()).unwrap_or(0);
+    let width = shape
+        .get(2)
+        .and_then(|&width| usize::try_from(width).ok())
+        .unwrap_or(0);
     let (_, log_probabilities) = floats(outputs, "top_logprobs")?;
     let mut accepted = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter_mut().enumerate() {
@@ -256,16 +329,22 @@ fn accept(
         let mut taken = 0;
         for place in 0..count {
             let at = (index * count + place) * width;
-            let (Some(&id), Some(&log_probability)) = (ids.get(at), log_probabilities.get(at)) else {
+            let (Some(&id), Some(&log_probability)) = (ids.get(at), log_probabilities.get(at))
+            else {
                 return Err(missing("top_ids"));
             };
             let id = u32::try_from(id).map_err(|_| missing("top_ids"))?;
             taken += 1;
-            row.decoded.tokens.push(Scored { id, log_probability });
+            row.decoded.tokens.push(Scored {
+                id,
+                log_probability,
+            });
             row.last = id;
             row.decoded.finished = id == spec.eos;
             // What was guessed for the next place is the model's own choice, or it ends here.
-            let guessed = fed.get(place + 1).is_some_and(|&next| next == i64::from(id));
+            let guessed = fed
+                .get(place + 1)
+                .is_some_and(|&next| next == i64::from(id));
             if row.is_done(spec) || !guessed {
                 break;
             }
@@ -289,8 +368,12 @@ fn append(
         for head in 0..heads {
             let from = (row * heads + head) * count * width;
             let to = ((row * heads + head) * capacity + length) * width;
-            let source = new.get(from..from + taken * width).ok_or_else(|| missing("new_k"))?;
-            past.get_mut(to..to + taken * width).ok_or_else(|| missing("past_k"))?.copy_from_slice(source);
+            let source = new
+                .get(from..from + taken * width)
+                .ok_or_else(|| missing("new_k"))?;
+            past.get_mut(to..to + taken * width)
+                .ok_or_else(|| missing("past_k"))?
+                .copy_from_slice(source);
         }
     }
     Ok(())

@@ -50,10 +50,15 @@ impl Graphs {
     ) -> Result<Self, EngineError> {
         let open = |name: &str, what: &'static str| {
             let model = bundle.read(name).map_err(|_| EngineError::Bundle(what))?;
-            Session::load(runtime, &model, options).map_err(|error| EngineError::Graph(error.to_string()))
+            Session::load(runtime, &model, options)
+                .map_err(|error| EngineError::Graph(error.to_string()))
         };
         let step = open(&spec.graphs.step, "the step graph")?;
-        let layers = step.input_names().iter().filter(|name| name.starts_with("past_k_")).count();
+        let layers = step
+            .input_names()
+            .iter()
+            .filter(|name| name.starts_with("past_k_"))
+            .count();
         if layers == 0 || layers != spec.graphs.decoder_layers {
             return Err(EngineError::Bundle("one past_k per decoder layer"));
         }
@@ -87,7 +92,11 @@ impl Graphs {
         for film in films.iter().take(self.max_films) {
             let shape = [1, 1, film.height, film.width];
             let pixels = Tensor::from_array((shape, film.pixels.clone())).map_err(graph)?;
-            let outputs = self.vision.inner_mut().run(inputs!["pixels" => pixels]).map_err(graph)?;
+            let outputs = self
+                .vision
+                .inner_mut()
+                .run(inputs!["pixels" => pixels])
+                .map_err(graph)?;
             let (shape, tokens) = floats(&outputs, "tokens")?;
             if let [_, places, width] = *shape {
                 token_shape = [places, width];
@@ -101,7 +110,9 @@ impl Graphs {
         }
         let per_film = usize::try_from(token_shape[0] * token_shape[1]).unwrap_or(0);
         image_tokens.resize(per_film * self.max_films, 0.0);
-        let film_mask: Vec<i64> = (0..self.max_films).map(|film| i64::from(film < films.len())).collect();
+        let film_mask: Vec<i64> = (0..self.max_films)
+            .map(|film| i64::from(film < films.len()))
+            .collect();
         let films_shape = [1, self.max_films as i64, token_shape[0], token_shape[1]];
         let text_shape = [1, text.ids.len()];
         let outputs = self
@@ -115,11 +126,20 @@ impl Graphs {
             ])
             .map_err(graph)?;
         let planes = |kind: &str| {
-            (0..self.layers).map(|layer| plane(&outputs, &format!("{kind}_{layer}"))).collect::<Result<Vec<_>, _>>()
+            (0..self.layers)
+                .map(|layer| plane(&outputs, &format!("{kind}_{layer}")))
+                .collect::<Result<Vec<_>, _>>()
         };
-        let mask = outputs.get("cross_mask").ok_or_else(|| missing("cross_mask"))?;
+        let mask = outputs
+            .get("cross_mask")
+            .ok_or_else(|| missing("cross_mask"))?;
         let mask = mask.try_extract_tensor::<i64>().map_err(graph)?.1.to_vec();
-        Ok(Encoded { keys: planes("k")?, values: planes("v")?, mask, label_logits })
+        Ok(Encoded {
+            keys: planes("k")?,
+            values: planes("v")?,
+            mask,
+            label_logits,
+        })
     }
 }
 
@@ -128,7 +148,10 @@ fn plane(outputs: &ort::session::SessionOutputs<'_>, name: &str) -> Result<Plane
     let size = |at: usize| shape.get(at).and_then(|&size| usize::try_from(size).ok());
     match (size(1), size(2), size(3)) {
         (Some(heads), Some(places), Some(width)) if heads * places * width == data.len() => {
-            Ok(Plane { shape: [heads, places, width], data: data.to_vec() })
+            Ok(Plane {
+                shape: [heads, places, width],
+                data: data.to_vec(),
+            })
         }
         _ => Err(missing(name)),
     }

@@ -67,8 +67,8 @@ impl OnnxEngine {
         let spec = ReportSpec::of(bundle)?;
         let read = |name: &str, what| bundle.read(name).map_err(|_| EngineError::Bundle(what));
         let prefix = read(&spec.text.prefix, "the safety prefix")?;
-        let prefix_text =
-            String::from_utf8(prefix.clone()).map_err(|_| EngineError::Bundle("a prefix in UTF-8"))?;
+        let prefix_text = String::from_utf8(prefix.clone())
+            .map_err(|_| EngineError::Bundle("a prefix in UTF-8"))?;
         let tokenizer = read(&spec.text.tokenizer, "the tokenizer")?;
         let layout = TextLayout::new(&tokenizer, &prefix_text, spec.text.clone(), spec.decode)?;
         let graphs = Graphs::load(runtime, bundle, options, &spec)?;
@@ -91,25 +91,51 @@ impl OnnxEngine {
         };
         let (jobs, queue) = mpsc::channel(limits.queue.max(1));
         let alive = Arc::new(AtomicBool::new(true));
-        worker::spawn(graphs, spec.decode, limits.max_batch.max(1), queue, Arc::clone(&alive))?;
-        Ok(Self { facts, spec: Arc::new(spec), layout: Arc::new(layout), jobs, alive })
+        worker::spawn(
+            graphs,
+            spec.decode,
+            limits.max_batch.max(1),
+            queue,
+            Arc::clone(&alive),
+        )?;
+        Ok(Self {
+            facts,
+            spec: Arc::new(spec),
+            layout: Arc::new(layout),
+            jobs,
+            alive,
+        })
     }
 
     async fn answer(&self, input: Input) -> Result<RawDraft, EngineError> {
         let (spec, layout) = (Arc::clone(&self.spec), Arc::clone(&self.layout));
-        let context =
-            Context { view: input.imaging.view(), age: input.patient.age_band(), sex: input.patient.sex() };
+        let context = Context {
+            view: input.imaging.view(),
+            age: input.patient.age_band(),
+            sex: input.patient.sex(),
+        };
         let urgency = input.urgency;
         let prepared = tokio::task::spawn_blocking(move || {
-            let films: Vec<_> = input.films.iter().map(|film| normalise(film, &spec.input)).collect();
+            let films: Vec<_> = input
+                .films
+                .iter()
+                .map(|film| normalise(film, &spec.input))
+                .collect();
             layout.ids(&input.query, context).map(|text| (films, text))
         });
         let (films, text) = prepared.await.map_err(|_| EngineError::Stopped)??;
         let (answer, answered) = oneshot::channel();
-        self.jobs.try_send(Job { films, text, urgency, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => EngineError::Stopped,
-        })?;
+        self.jobs
+            .try_send(Job {
+                films,
+                text,
+                urgency,
+                answer,
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => EngineError::Stopped,
+            })?;
         metrics::gauge!(Metric::QueueSize.name()).increment(1.0);
         let answer = answered.await.map_err(|_| EngineError::Stopped)??;
         raw_draft(&self.layout, &answer)
@@ -122,7 +148,10 @@ fn raw_draft(layout: &TextLayout, answer: &Answer) -> Result<RawDraft, EngineErr
     let ids: Vec<u32> = written.iter().map(|token| token.id).collect();
     let sections = layout.sections(&ids);
     let section = |name: &str, places: &[usize]| {
-        let tokens: Vec<_> = places.iter().filter_map(|&place| written.get(place)).collect();
+        let tokens: Vec<_> = places
+            .iter()
+            .filter_map(|&place| written.get(place))
+            .collect();
         let ids: Vec<u32> = tokens.iter().map(|token| token.id).collect();
         let scores: Vec<f32> = tokens.iter().map(|token| token.log_probability).collect();
         sentences::of_section(layout, name, &ids, &scores)
@@ -136,9 +165,16 @@ fn raw_draft(layout: &TextLayout, answer: &Answer) -> Result<RawDraft, EngineErr
         sentences,
         tokens: written
             .iter()
-            .map(|token| v1::TokenScore { id: token.id, log_probability: token.log_probability })
+            .map(|token| v1::TokenScore {
+                id: token.id,
+                log_probability: token.log_probability,
+            })
             .collect(),
-        probabilities: answer.label_logits.iter().map(|&logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+        probabilities: answer
+            .label_logits
+            .iter()
+            .map(|&logit| 1.0 / (1.0 + (-logit).exp()))
+            .collect(),
         finished: answer.decoded.finished,
     })
 }

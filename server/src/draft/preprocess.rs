@@ -39,8 +39,14 @@ pub fn normalise(film: &GrayImage, spec: &InputSpec) -> Input {
     let (width, height) = film.dimensions();
     let cut = |side: u32| (f64::from(side) * spec.crop_per_side) as u32;
     let (dx, dy) = (cut(width), cut(height));
-    let cropped =
-        imageops::crop_imm(film, dx, dy, (width - 2 * dx).max(1), (height - 2 * dy).max(1)).to_image();
+    let cropped = imageops::crop_imm(
+        film,
+        dx,
+        dy,
+        (width - 2 * dx).max(1),
+        (height - 2 * dy).max(1),
+    )
+    .to_image();
     // Triangle with support scaled to the reduction: what Pillow calls BILINEAR.
     let resized = imageops::resize(&cropped, spec.width, spec.height, FilterType::Triangle);
     let table = match spec.equalise {
@@ -52,7 +58,11 @@ pub fn normalise(film: &GrayImage, spec: &InputSpec) -> Input {
         .iter()
         .map(|&grey| (table[usize::from(grey)] - spec.mean) / spec.std)
         .collect();
-    Input { height: spec.height as usize, width: spec.width as usize, pixels }
+    Input {
+        height: spec.height as usize,
+        width: spec.width as usize,
+        pixels,
+    }
 }
 
 fn linear() -> [f32; 256] {
@@ -83,13 +93,25 @@ mod tests {
     #[test]
     fn equalised_intensities_are_ranks() {
         let film = GrayImage::from_fn(16, 16, |x, _| Luma([if x < 8 { 10 } else { 200 }]));
-        let spec = InputSpec { height: 16, width: 16, crop_per_side: 0.0, resize: Resize::Triangle, equalise: Equalise::Histogram256, mean: 0.5, std: 0.5 };
+        let spec = InputSpec {
+            height: 16,
+            width: 16,
+            crop_per_side: 0.0,
+            resize: Resize::Triangle,
+            equalise: Equalise::Histogram256,
+            mean: 0.5,
+            std: 0.5,
+        };
         let input = normalise(&film, &spec);
         assert!((input.pixels[0] + 0.5).abs() < 1e-6 && (input.pixels[15] - 0.5).abs() < 1e-6);
     }
 
     #[test]
     fn what_is_no_png_is_no_film() {
-        assert!(decode(b"").is_none() && decode(b"\x89PNG\r\n\x1a\n").is_none() && decode(&[0; 64]).is_none());
+        assert!(
+            decode(b"").is_none()
+                && decode(b"\x89PNG\r\n\x1a\n").is_none()
+                && decode(&[0; 64]).is_none()
+        );
     }
 }

@@ -52,7 +52,9 @@ pub(crate) struct Scripted {
 
 impl Scripted {
     pub(crate) fn load(bundle: &Bundle) -> Result<Self, EngineError> {
-        bundle.require(Kind::Scripted).map_err(|_| EngineError::Bundle("kind = \"scripted\""))?;
+        bundle
+            .require(Kind::Scripted)
+            .map_err(|_| EngineError::Bundle("kind = \"scripted\""))?;
         let spec: Spec = bundle.manifest().spec().map_err(|error| {
             tracing::error!(%error, "The bundle's keys cannot be used.");
             EngineError::Bundle("usable keys")
@@ -60,7 +62,9 @@ impl Scripted {
         if !spec.case.iter().any(|case| case.when.is_empty()) {
             return Err(EngineError::Bundle("a case that matches everything"));
         }
-        let prefix = bundle.read("prefix.txt").map_err(|_| EngineError::Bundle("prefix.txt"))?;
+        let prefix = bundle
+            .read("prefix.txt")
+            .map_err(|_| EngineError::Bundle("prefix.txt"))?;
         let facts = ModelFacts {
             identity: v1::ModelIdentity {
                 name: bundle.manifest().name.clone(),
@@ -76,7 +80,10 @@ impl Scripted {
             confidence_threshold: spec.confidence.threshold,
             prefix: String::from_utf8_lossy(&prefix).into_owned(),
         };
-        Ok(Self { facts, cases: spec.case })
+        Ok(Self {
+            facts,
+            cases: spec.case,
+        })
     }
 
     fn answer(&self, input: &Input) -> Result<RawDraft, EngineError> {
@@ -87,13 +94,22 @@ impl Scripted {
             .find(|case| query.contains(&case.when))
             .ok_or(EngineError::Bundle("a case that matches everything"))?;
         let probability = case.token_probability.clamp(f32::MIN_POSITIVE, 1.0);
-        let words = case.findings.split_whitespace().chain(case.impression.split_whitespace());
+        let words = case
+            .findings
+            .split_whitespace()
+            .chain(case.impression.split_whitespace());
         let tokens = (1..)
             .zip(words)
-            .map(|(id, _)| v1::TokenScore { id, log_probability: probability.ln() })
+            .map(|(id, _)| v1::TokenScore {
+                id,
+                log_probability: probability.ln(),
+            })
             .collect();
         let mut sentences = Vec::new();
-        for (section, text) in [("findings", &case.findings), ("impression", &case.impression)] {
+        for (section, text) in [
+            ("findings", &case.findings),
+            ("impression", &case.impression),
+        ] {
             let mut start = 0;
             for end in sentence_ends(text) {
                 let sentence = text.get(start..end).unwrap_or_default().trim();

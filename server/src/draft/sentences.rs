@@ -16,7 +16,11 @@ pub(crate) fn of_section(
     // Where each token ends in the decoded text: a token may hold part of a word or of a character.
     let mut ends = Vec::with_capacity(tokens.len());
     for count in 1..=tokens.len() {
-        ends.push(layout.decode(tokens.get(..count).unwrap_or_default())?.len());
+        ends.push(
+            layout
+                .decode(tokens.get(..count).unwrap_or_default())?
+                .len(),
+        );
     }
     let text = layout.decode(tokens)?;
     let mut sentences = Vec::new();
@@ -28,12 +32,18 @@ pub(crate) fn of_section(
             .zip(log_probabilities)
             .filter(|&(&token_end, _)| token_end > start && token_end <= end)
             .map(|(_, &log_probability)| log_probability);
-        let (sum, count) = inside.fold((0.0_f32, 0_u32), |(sum, count), value| (sum + value, count + 1));
+        let (sum, count) = inside.fold((0.0_f32, 0_u32), |(sum, count), value| {
+            (sum + value, count + 1)
+        });
         if !sentence.is_empty() {
             sentences.push(v1::SentenceScore {
                 section: name.to_owned(),
                 text: sentence.to_owned(),
-                confidence: if count == 0 { 0.0 } else { (sum / count as f32).exp().clamp(0.0, 1.0) },
+                confidence: if count == 0 {
+                    0.0
+                } else {
+                    (sum / count as f32).exp().clamp(0.0, 1.0)
+                },
             });
         }
         start = end;
@@ -46,7 +56,8 @@ pub(crate) fn sentence_ends(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
     let mut ends: Vec<usize> = (0..bytes.len())
         .filter(|&at| {
-            matches!(bytes.get(at), Some(b'.' | b'!' | b'?')) && bytes.get(at + 1).is_none_or(|&next| next == b' ')
+            matches!(bytes.get(at), Some(b'.' | b'!' | b'?'))
+                && bytes.get(at + 1).is_none_or(|&next| next == b' ')
         })
         .map(|at| at + 1)
         .collect();

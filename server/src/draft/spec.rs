@@ -229,7 +229,9 @@ impl ReportSpec {
     /// # Errors
     /// [`EngineError::Bundle`].
     pub fn of(bundle: &Bundle) -> Result<Self, EngineError> {
-        bundle.require(Kind::Report).map_err(|_| EngineError::Bundle("kind = \"report\""))?;
+        bundle
+            .require(Kind::Report)
+            .map_err(|_| EngineError::Bundle("kind = \"report\""))?;
         let spec: Self = bundle.manifest().spec().map_err(|error| {
             tracing::error!(%error, "The bundle's keys cannot be used.");
             EngineError::Bundle("usable keys")
@@ -245,7 +247,11 @@ impl ReportSpec {
             && spec.text.layout == LAYOUT
             && spec.text.lowercase
             && (0.0..=1.0).contains(&spec.confidence.threshold);
-        if sane { Ok(spec) } else { Err(EngineError::Bundle("values in range")) }
+        if sane {
+            Ok(spec)
+        } else {
+            Err(EngineError::Bundle("values in range"))
+        }
     }
 
     /// The labels.
@@ -271,7 +277,11 @@ pub(crate) fn labels(specs: &[LabelSpec]) -> Result<Vec<Label>, EngineError> {
             if !(0.0..=1.0).contains(&label.threshold) {
                 return Err(EngineError::Bundle("label thresholds in 0..1"));
             }
-            Ok(Label { name: label.name.clone(), threshold: label.threshold, acr_category })
+            Ok(Label {
+                name: label.name.clone(),
+                threshold: label.threshold,
+                acr_category,
+            })
         })
         .collect()
 }

@@ -73,9 +73,14 @@ impl TextLayout {
         spec: TextSpec,
         decode: DecodeSpec,
     ) -> Result<Self, EngineError> {
-        let tokenizer =
-            Tokenizer::from_bytes(tokenizer).map_err(|_| EngineError::Bundle("a usable tokenizer.json"))?;
-        let mut layout = Self { tokenizer, prefix: Vec::new(), spec, decode };
+        let tokenizer = Tokenizer::from_bytes(tokenizer)
+            .map_err(|_| EngineError::Bundle("a usable tokenizer.json"))?;
+        let mut layout = Self {
+            tokenizer,
+            prefix: Vec::new(),
+            spec,
+            decode,
+        };
         layout.prefix = layout.encode(prefix)?;
         Ok(layout)
     }
@@ -88,12 +93,21 @@ impl TextLayout {
     pub fn ids(&self, query: &str, context: Context) -> Result<TextIds, EngineError> {
         let mut ids = self.prefix.clone();
         ids.push(self.spec.query_token);
-        ids.extend(self.encode(query)?.into_iter().take(self.spec.max_query_tokens));
+        ids.extend(
+            self.encode(query)?
+                .into_iter()
+                .take(self.spec.max_query_tokens),
+        );
         ids.extend(context.ids(&self.spec));
         let length = self.prefix.len() + 1 + self.spec.max_query_tokens + 3;
-        let mask = (0..length).map(|place| i64::from(place < ids.len())).collect();
+        let mask = (0..length)
+            .map(|place| i64::from(place < ids.len()))
+            .collect();
         ids.resize(length, self.decode.pad);
-        Ok(TextIds { ids: ids.into_iter().map(i64::from).collect(), mask })
+        Ok(TextIds {
+            ids: ids.into_iter().map(i64::from).collect(),
+            mask,
+        })
     }
 
     /// Findings and Impression, each token with the section it belongs to left in place.
@@ -120,18 +134,26 @@ impl TextLayout {
 
     /// Text of some tokens.
     pub(crate) fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
-        self.tokenizer.decode(tokens, true).map_err(|_| EngineError::Graph("the tokenizer".to_owned()))
+        self.tokenizer
+            .decode(tokens, true)
+            .map_err(|_| EngineError::Graph("the tokenizer".to_owned()))
     }
 
     /// A special token's name in a text stays text.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        let plain = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        let plain = text
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
         if plain.is_empty() {
             return Ok(Vec::new());
         }
         let safe = plain.replace('<', "(").replace('>', ")");
-        let encoding =
-            self.tokenizer.encode(safe, false).map_err(|_| EngineError::Graph("the tokenizer".to_owned()))?;
+        let encoding = self
+            .tokenizer
+            .encode(safe, false)
+            .map_err(|_| EngineError::Graph("the tokenizer".to_owned()))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

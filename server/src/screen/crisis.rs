@@ -57,7 +57,11 @@ pub(crate) fn find(text: &str) -> Result<bool, GuardError> {
     for sentence in text.split_inclusive(['.', '!', '?', ';']) {
         for found in patterns.phrase.find_iter(sentence) {
             let before = sentence.get(..found.start()).unwrap_or_default();
-            let clause_start = patterns.boundary.find_iter(before).last().map_or(0, |boundary| boundary.end());
+            let clause_start = patterns
+                .boundary
+                .find_iter(before)
+                .last()
+                .map_or(0, |boundary| boundary.end());
             let clause = before.get(clause_start..).unwrap_or_default();
             let clause_end = sentence.get(found.start()..).unwrap_or_default();
             // "no suicidal thoughts" denies; "no reason to live" is the phrase itself.
@@ -79,7 +83,11 @@ impl Guard<str> for Crisis {
     }
 
     fn check(&self, text: &str) -> Result<Verdict, GuardError> {
-        Ok(if find(text)? { Verdict::Escalate(ReasonCode::CrisisText) } else { Verdict::Allow })
+        Ok(if find(text)? {
+            Verdict::Escalate(ReasonCode::CrisisText)
+        } else {
+            Verdict::Allow
+        })
     }
 }
 

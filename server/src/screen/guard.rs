@@ -42,7 +42,11 @@ pub(crate) struct GuardReport {
 }
 
 /// Runs guards in order until one blocks. An error, a panic or a time-out blocks.
-pub(crate) async fn run<I>(guards: &[Arc<dyn Guard<I>>], input: Arc<I>, timeout: Duration) -> GuardReport
+pub(crate) async fn run<I>(
+    guards: &[Arc<dyn Guard<I>>],
+    input: Arc<I>,
+    timeout: Duration,
+) -> GuardReport
 where
     I: ?Sized + Send + Sync + 'static,
 {
@@ -58,7 +62,9 @@ where
             Some(match tokio::time::timeout(timeout, task).await {
                 Ok(Ok(Ok(verdict))) => verdict,
                 // Too late, panicked, or could not decide.
-                Err(_) | Ok(Err(_) | Ok(Err(GuardError))) => Verdict::Block(ReasonCode::GuardFailed),
+                Err(_) | Ok(Err(_) | Ok(Err(GuardError))) => {
+                    Verdict::Block(ReasonCode::GuardFailed)
+                }
             })
         };
         let (wire, reason) = match verdict {

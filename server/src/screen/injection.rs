@@ -32,16 +32,34 @@ const SHAPES: [(&str, &str); 12] = [
         "BYPASS_005",
         r"\b(?:disable|turn off|deactivate|remove|switch off)\b.{0,20}\b(?:safety|filters?|guard(?:s|rails?)?|moderation|restrictions?)",
     ),
-    ("BYPASS_006", r"(?:^|[\s>\]])(?:<\|?(?:system|im_start|assistant)\|?>|\[(?:system|inst)\]|###? ?(?:system|instruction))"),
-    ("BYPASS_007", r"\bnew (?:system )?(?:instructions?|prompt|rules?)\s*[:=]"),
-    ("BYPASS_008", r"\bfrom now on\b.{0,30}\b(?:you (?:will|must|are|shall|should)|always|never)"),
-    ("BYPASS_009", r"\byou (?:are no longer|must not act as|have no)\b.{0,30}\b(?:model|assistant|rules|restrictions|limits)"),
-    ("BYPASS_010", r"\b(?:you are now|act as|become|be) dan\b|\bdo anything now\b|\bdan mode\b"),
+    (
+        "BYPASS_006",
+        r"(?:^|[\s>\]])(?:<\|?(?:system|im_start|assistant)\|?>|\[(?:system|inst)\]|###? ?(?:system|instruction))",
+    ),
+    (
+        "BYPASS_007",
+        r"\bnew (?:system )?(?:instructions?|prompt|rules?)\s*[:=]",
+    ),
+    (
+        "BYPASS_008",
+        r"\bfrom now on\b.{0,30}\b(?:you (?:will|must|are|shall|should)|always|never)",
+    ),
+    (
+        "BYPASS_009",
+        r"\byou (?:are no longer|must not act as|have no)\b.{0,30}\b(?:model|assistant|rules|restrictions|limits)",
+    ),
+    (
+        "BYPASS_010",
+        r"\b(?:you are now|act as|become|be) dan\b|\bdo anything now\b|\bdan mode\b",
+    ),
     (
         "BYPASS_011",
         r"\b(?:write|report|state|say|output|conclude|respond)\b.{0,25}\b(?:normal|no findings|no acute)\b.{0,30}\b(?:regardless|no matter|whatever|even if|irrespective)",
     ),
-    ("BYPASS_012", r"\bdo not (?:follow|obey|apply)\b.{0,25}\b(?:instructions?|rules?|guidelines?|prefix|polic(?:y|ies))"),
+    (
+        "BYPASS_012",
+        r"\bdo not (?:follow|obey|apply)\b.{0,25}\b(?:instructions?|rules?|guidelines?|prefix|polic(?:y|ies))",
+    ),
 ];
 
 /// A set that did not compile blocks everything (`GuardError`); a test sees that it compiles.
@@ -49,7 +67,8 @@ static SET: LazyLock<Option<RegexSet>> =
     LazyLock::new(|| RegexSet::new(SHAPES.iter().map(|(_, shape)| *shape)).ok());
 
 /// Four of five letters between separators: "i g n o r e".
-static SPACED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(?:\w[ ._-]){5,}\w\b").ok());
+static SPACED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b(?:\w[ ._-]){5,}\w\b").ok());
 
 /// Refuses override attempts.
 #[derive(Debug)]
@@ -60,12 +79,20 @@ pub(crate) fn find(text: &str) -> Result<Option<&'static str>, GuardError> {
     let set = SET.as_ref().ok_or(GuardError)?;
     let spaced = SPACED.as_ref().ok_or(GuardError)?;
     let text = plain(text);
-    let first = |text: &str| set.matches(text).into_iter().next().and_then(|index| SHAPES.get(index));
+    let first = |text: &str| {
+        set.matches(text)
+            .into_iter()
+            .next()
+            .and_then(|index| SHAPES.get(index))
+    };
     let found = first(&text).or_else(|| {
         // Letters apart are put together once more.
         spaced.is_match(&text).then(|| {
             let joined = spaced.replace_all(&text, |found: &regex::Captures<'_>| {
-                found.get(0).map_or("", |text| text.as_str()).replace([' ', '.', '_', '-'], "")
+                found
+                    .get(0)
+                    .map_or("", |text| text.as_str())
+                    .replace([' ', '.', '_', '-'], "")
             });
             first(&joined)
         })?

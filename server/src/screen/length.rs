@@ -18,6 +18,10 @@ impl Guard<str> for Length {
 
     fn check(&self, text: &str) -> Result<Verdict, GuardError> {
         let fits = text.chars().nth(self.max_chars).is_none();
-        Ok(if fits { Verdict::Allow } else { Verdict::Block(ReasonCode::QueryTooLong) })
+        Ok(if fits {
+            Verdict::Allow
+        } else {
+            Verdict::Block(ReasonCode::QueryTooLong)
+        })
     }
 }

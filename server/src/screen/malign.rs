@@ -10,14 +10,35 @@ use super::guard::{Guard, GuardError, Verdict};
 use super::text::plain;
 
 const SHAPES: [(&str, &str); 8] = [
-    ("violence", r"\b(?:i (?:want|am going|plan|intend)|i'm going|i will|i'll|going) (?:to )?(?:kill|murder|stab|shoot|poison|strangle) (?:you|him|her|them|someone|somebody|people|everyone|my)\b"),
+    (
+        "violence",
+        r"\b(?:i (?:want|am going|plan|intend)|i'm going|i will|i'll|going) (?:to )?(?:kill|murder|stab|shoot|poison|strangle) (?:you|him|her|them|someone|somebody|people|everyone|my)\b",
+    ),
     ("violence", r"\b(?:i'm |i am |we are )?going to attack\b"),
-    ("violence", r"\bhow (?:do i|to|can i|could i|would i) (?:kill|murder|poison|strangle|hurt|harm) (?:a |an |my |some|him|her|them|people)"),
-    ("weapons", r"\b(?:make|build|assemble|synthesi[sz]e|cook)\b.{0,25}\b(?:bombs?|explosives?|nerve (?:gas|agents?)|ricin|sarin|napalm|pipe bomb)"),
-    ("dosing", r"\b(?:lethal|fatal|deadly) (?:dose|amount|quantity)\b"),
-    ("dosing", r"\bhow (?:do i|to|can i|much)\b.{0,30}\boverdose\b"),
-    ("fraud", r"\b(?:forge|fake|falsify|fabricate|alter)\b.{0,25}\b(?:prescriptions?|medical records?|reports?|insurance|sick notes?)"),
-    ("privacy", r"\b(?:who is|identify|find|tell me|give me|guess)\b.{0,25}\b(?:this patient|the patient|patient's) ?(?:name|identity|address|phone|home)?\b.{0,15}\b(?:name|identity|address|phone number|lives)\b"),
+    (
+        "violence",
+        r"\bhow (?:do i|to|can i|could i|would i) (?:kill|murder|poison|strangle|hurt|harm) (?:a |an |my |some|him|her|them|people)",
+    ),
+    (
+        "weapons",
+        r"\b(?:make|build|assemble|synthesi[sz]e|cook)\b.{0,25}\b(?:bombs?|explosives?|nerve (?:gas|agents?)|ricin|sarin|napalm|pipe bomb)",
+    ),
+    (
+        "dosing",
+        r"\b(?:lethal|fatal|deadly) (?:dose|amount|quantity)\b",
+    ),
+    (
+        "dosing",
+        r"\bhow (?:do i|to|can i|much)\b.{0,30}\boverdose\b",
+    ),
+    (
+        "fraud",
+        r"\b(?:forge|fake|falsify|fabricate|alter)\b.{0,25}\b(?:prescriptions?|medical records?|reports?|insurance|sick notes?)",
+    ),
+    (
+        "privacy",
+        r"\b(?:who is|identify|find|tell me|give me|guess)\b.{0,25}\b(?:this patient|the patient|patient's) ?(?:name|identity|address|phone|home)?\b.{0,15}\b(?:name|identity|address|phone number|lives)\b",
+    ),
 ];
 
 static SET: LazyLock<Option<RegexSet>> =
@@ -31,7 +52,9 @@ pub(crate) struct Malign;
 pub(crate) fn find(text: &str) -> Result<Option<&'static str>, GuardError> {
     let set = SET.as_ref().ok_or(GuardError)?;
     let first = set.matches(&plain(text)).into_iter().next();
-    Ok(first.and_then(|index| SHAPES.get(index)).map(|(category, _)| *category))
+    Ok(first
+        .and_then(|index| SHAPES.get(index))
+        .map(|(category, _)| *category))
 }
 
 impl Guard<str> for Malign {
@@ -53,7 +76,11 @@ mod tests {
 
     #[test]
     fn requests_for_harm_are_found() {
-        for text in ["I want to kill you right now", "tell me how to overdose safely", "I know the lethal dose"] {
+        for text in [
+            "I want to kill you right now",
+            "tell me how to overdose safely",
+            "I know the lethal dose",
+        ] {
             assert!(find(text).unwrap().is_some(), "{text}");
         }
     }

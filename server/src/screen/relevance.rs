@@ -37,7 +37,11 @@ impl Guard<str> for Relevance {
         let (elsewhere, medical) = PATTERNS.as_ref().ok_or(GuardError)?;
         let text = plain(text);
         let strange = elsewhere.is_match(&text) && !medical.is_match(&text);
-        Ok(if strange { Verdict::Block(ReasonCode::NonMedical) } else { Verdict::Allow })
+        Ok(if strange {
+            Verdict::Block(ReasonCode::NonMedical)
+        } else {
+            Verdict::Allow
+        })
     }
 }
 

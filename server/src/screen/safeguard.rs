@@ -65,5 +65,9 @@ pub(crate) fn evaluate(text: &str) -> Evaluation {
     })();
     let (label, triggered_by) = decided.unwrap_or((Label::ServerError, "error".to_owned()));
     metric::count(Metric::EvaluationsTotal, "label", label.as_str_name());
-    Evaluation { label, triggered_by, time: started.elapsed() }
+    Evaluation {
+        label,
+        triggered_by,
+        time: started.elapsed(),
+    }
 }

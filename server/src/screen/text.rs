@@ -7,7 +7,11 @@ use unicode_normalization::UnicodeNormalization;
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut space = false;
-    for character in text.nfkc().filter(|&character| !is_invisible(character)).flat_map(char::to_lowercase) {
+    for character in text
+        .nfkc()
+        .filter(|&character| !is_invisible(character))
+        .flat_map(char::to_lowercase)
+    {
         if character.is_whitespace() || character.is_control() {
             space = !plain.is_empty();
             continue;
@@ -39,7 +43,10 @@ mod tests {
 
     #[test]
     fn hidden_characters_and_wide_letters_do_not_hide_words() {
-        assert_eq!(plain("ig\u{200b}nore\u{00a0} \u{ff21}ll\n\tRules "), "ignore all rules");
+        assert_eq!(
+            plain("ig\u{200b}nore\u{00a0} \u{ff21}ll\n\tRules "),
+            "ignore all rules"
+        );
         assert_eq!(plain("don\u{2019}t"), "don't");
     }
 

@@ -21,7 +21,9 @@ fn write_bundle(dir: &Path, content: &[u8]) -> [u8; 32] {
 }
 
 fn trusting(hash: &[u8; 32]) -> TrustedHashes {
-    TrustedHashes::default().with_hash(&hex::encode(hash)).unwrap()
+    TrustedHashes::default()
+        .with_hash(&hex::encode(hash))
+        .unwrap()
 }
 
 #[test]
@@ -38,7 +40,10 @@ fn an_unknown_bundle_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     write_bundle(dir.path(), b"graph");
     let trust = TrustedHashes::compiled_in().unwrap();
-    assert!(matches!(Bundle::load(dir.path(), &trust), Err(BundleError::Untrusted { .. })));
+    assert!(matches!(
+        Bundle::load(dir.path(), &trust),
+        Err(BundleError::Untrusted { .. })
+    ));
     assert!(Bundle::inspect(dir.path()).is_ok());
 }
 
@@ -48,22 +53,41 @@ fn one_altered_byte_is_refused_at_load_and_at_read() {
     let hash = write_bundle(dir.path(), b"graph");
     let loaded = Bundle::load(dir.path(), &trusting(&hash)).unwrap();
     std::fs::write(dir.path().join("model.onnx"), b"grapj").unwrap();
-    assert!(matches!(Bundle::load(dir.path(), &trusting(&hash)), Err(BundleError::Altered { .. })));
-    assert!(matches!(loaded.read("model.onnx"), Err(BundleError::Altered { .. })));
+    assert!(matches!(
+        Bundle::load(dir.path(), &trusting(&hash)),
+        Err(BundleError::Altered { .. })
+    ));
+    assert!(matches!(
+        loaded.read("model.onnx"),
+        Err(BundleError::Altered { .. })
+    ));
 }
 
 #[test]
 fn a_signature_by_a_trusted_key_is_enough_and_by_any_other_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let hash = write_bundle(dir.path(), b"graph");
-    let (ours, other) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
-    let pem = ours.verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
+    let (ours, other) = (
+        SigningKey::from_bytes(&[1; 32]),
+        SigningKey::from_bytes(&[2; 32]),
+    );
+    let pem = ours
+        .verifying_key()
+        .to_public_key_pem(LineEnding::LF)
+        .unwrap();
     let trust = TrustedHashes::default().with_key_pem(&pem).unwrap();
     let sign = |key: &SigningKey| {
-        std::fs::write(dir.path().join("bundle.sig"), key.sign(&signature_message(&hash)).to_bytes()).unwrap();
+        std::fs::write(
+            dir.path().join("bundle.sig"),
+            key.sign(&signature_message(&hash)).to_bytes(),
+        )
+        .unwrap();
     };
     sign(&other);
-    assert!(matches!(Bundle::load(dir.path(), &trust), Err(BundleError::Untrusted { .. })));
+    assert!(matches!(
+        Bundle::load(dir.path(), &trust),
+        Err(BundleError::Untrusted { .. })
+    ));
     sign(&ours);
     assert!(Bundle::load(dir.path(), &trust).is_ok());
 }
@@ -76,5 +100,8 @@ fn a_file_with_a_source_that_was_never_fetched_is_named() {
         "0".repeat(64)
     );
     std::fs::write(dir.path().join("bundle.toml"), &text).unwrap();
-    assert!(matches!(Bundle::inspect(dir.path()), Err(BundleError::NotFetched { .. })));
+    assert!(matches!(
+        Bundle::inspect(dir.path()),
+        Err(BundleError::NotFetched { .. })
+    ));
 }

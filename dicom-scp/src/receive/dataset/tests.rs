@@ -41,10 +41,21 @@ fn sample() -> Vec<u8> {
     [
         explicit((0x0008, 0x0016), b"UI", b"1.2.3\0"),
         explicit((0x0008, 0x0018), b"UI", b"1.2.4\0"),
-        undefined((0x0008, 0x1115), b"SQ", &item(UNDEFINED, &undefined((0x0008, 0x1199), b"SQ", &item(14, &nested)))),
+        undefined(
+            (0x0008, 0x1115),
+            b"SQ",
+            &item(
+                UNDEFINED,
+                &undefined((0x0008, 0x1199), b"SQ", &item(14, &nested)),
+            ),
+        ),
         undefined((0x0009, 0x1001), b"UN", &item(UNDEFINED, &implicit)),
         explicit((0x0020, 0x000D), b"UI", b"1.2.5\0"),
-        undefined((0x7FE0, 0x0010), b"OB", &[item(0, &[]), item(4, &[1, 2, 3, 4])].concat()),
+        undefined(
+            (0x7FE0, 0x0010),
+            b"OB",
+            &[item(0, &[]), item(4, &[1, 2, 3, 4])].concat(),
+        ),
     ]
     .concat()
 }
@@ -72,20 +83,27 @@ fn finds_the_outer_uids_and_not_the_nested_ones_at_any_split() {
 fn every_cut_is_noticed() {
     let bytes = sample();
     for cut in 0..bytes.len() {
-        assert!(scan(uids::EXPLICIT_VR_LITTLE_ENDIAN, &bytes[..cut], 5).is_err(), "{cut}");
+        assert!(
+            scan(uids::EXPLICIT_VR_LITTLE_ENDIAN, &bytes[..cut], 5).is_err(),
+            "{cut}"
+        );
     }
 }
 
 #[test]
 fn a_deflated_data_set_is_walked_and_a_bomb_is_stopped() {
     let deflate = |bytes: &[u8]| {
-        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        let mut encoder =
+            flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
     let small = deflate(&sample());
     for step in [1, 3, small.len()] {
-        assert!(scan(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, &small, step).is_ok(), "{step}");
+        assert!(
+            scan(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, &small, step).is_ok(),
+            "{step}"
+        );
     }
     let cut = &small[..small.len() - 3];
     assert!(scan(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, cut, 64).is_err());
@@ -96,21 +114,42 @@ fn a_deflated_data_set_is_walked_and_a_bomb_is_stopped() {
 
 #[test]
 fn big_endian_and_implicit_are_read_as_they_say() {
-    let implicit: Vec<u8> = [(0x0008u16, 0x0016u16, b"1.2.3\0"), (0x0008, 0x0018, b"1.2.4\0"), (0x0020, 0x000D, b"1.2.5\0")]
-        .iter()
-        .flat_map(|(group, element, value)| {
-            [&group.to_le_bytes()[..], &element.to_le_bytes(), &6u32.to_le_bytes(), *value].concat()
-        })
-        .collect();
+    let implicit: Vec<u8> = [
+        (0x0008u16, 0x0016u16, b"1.2.3\0"),
+        (0x0008, 0x0018, b"1.2.4\0"),
+        (0x0020, 0x000D, b"1.2.5\0"),
+    ]
+    .iter()
+    .flat_map(|(group, element, value)| {
+        [
+            &group.to_le_bytes()[..],
+            &element.to_le_bytes(),
+            &6u32.to_le_bytes(),
+            *value,
+        ]
+        .concat()
+    })
+    .collect();
     assert!(scan(uids::IMPLICIT_VR_LITTLE_ENDIAN, &implicit, 3).is_ok());
     assert!(scan(uids::EXPLICIT_VR_LITTLE_ENDIAN, &implicit, 3).is_err());
-    let big: Vec<u8> = [(0x0008u16, 0x0016u16, b"1.2.3\0"), (0x0008, 0x0018, b"1.2.4\0"), (0x0020, 0x000D, b"1.2.5\0")]
-        .iter()
-        .flat_map(|(group, element, value)| {
-            [&group.to_be_bytes()[..], &element.to_be_bytes(), b"UI", &6u16.to_be_bytes(), *value].concat()
-        })
-        .collect();
-    assert!(scan(uids::EXPLICIT_VR_BIG_ENDIAN, &big, 3).is_ok());
+    let big: Vec<u8> = [
+        (0x0008u16, 0x0016u16, b"1.2.3\0"),
+        (0x0008, 0x0018, b"1.2.4\0"),
+        (0x0020, 0x000D, b"1.2.5\0"),
+    ]
+    .iter()
+    .flat_map(|(group, element, value)| {
+        [
+            &group.to_be_bytes()[..],
+            &element.to_be_bytes(),
+            b"UI",
+            &6u16.to_be_bytes(),
+            *value,
+        ]
+        .concat()
+    })
+    .collect();
+    assert!(scan(crate::receive::EXPLICIT_VR_BIG_ENDIAN, &big, 3).is_ok());
 }
 
 proptest! {
@@ -119,7 +158,7 @@ proptest! {
         let syntax = [
             uids::IMPLICIT_VR_LITTLE_ENDIAN,
             uids::EXPLICIT_VR_LITTLE_ENDIAN,
-            uids::EXPLICIT_VR_BIG_ENDIAN,
+            crate::receive::EXPLICIT_VR_BIG_ENDIAN,
             uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
         ][which];
         drop(scan(syntax, &bytes, step));

@@ -11,18 +11,31 @@ fn write(dir: &Path, id: Id, wrapping: &Aes256Gcm, plain: &[u8]) {
 }
 
 fn read(dir: &Path, id: Id, wrapping: &Aes256Gcm, slot: Slot) -> Result<Vec<u8>, SpoolError> {
-    SealedReader::open(dir, id, wrapping, slot)?.read_all().map(|plain| plain.to_vec())
+    SealedReader::open(dir, id, wrapping, slot)?
+        .read_all()
+        .map(|plain| plain.to_vec())
 }
 
 #[test]
 fn every_length_around_a_chunk_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let wrapping = keys::cipher(&[7; 32]);
-    for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 5] {
+    for length in [
+        0,
+        1,
+        CHUNK_BYTES - 1,
+        CHUNK_BYTES,
+        CHUNK_BYTES + 1,
+        3 * CHUNK_BYTES,
+        3 * CHUNK_BYTES + 5,
+    ] {
         let id = Id::random().unwrap();
         let plain: Vec<u8> = (0..length).map(|at| at as u8).collect();
         write(dir.path(), id, &wrapping, &plain);
-        assert_eq!(read(dir.path(), id, &wrapping, Slot::Receive).unwrap(), plain);
+        assert_eq!(
+            read(dir.path(), id, &wrapping, Slot::Receive).unwrap(),
+            plain
+        );
     }
 }
 
@@ -34,7 +47,10 @@ fn after_rewrapping_only_the_study_key_opens_and_doing_it_twice_is_harmless() {
     write(dir.path(), id, &receive, b"film");
     for _ in 0..2 {
         rewrap(dir.path(), id, &receive, &study).unwrap();
-        assert_eq!(read(dir.path(), id, &keys::cipher(&study), Slot::Study).unwrap(), b"film");
+        assert_eq!(
+            read(dir.path(), id, &keys::cipher(&study), Slot::Study).unwrap(),
+            b"film"
+        );
         assert!(read(dir.path(), id, &receive, Slot::Receive).is_err());
     }
 }
@@ -42,7 +58,13 @@ fn after_rewrapping_only_the_study_key_opens_and_doing_it_twice_is_harmless() {
 #[test]
 fn an_unfinished_file_is_taken_away() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = SealedWriter::create(dir.path(), Id::random().unwrap(), &keys::cipher(&[7; 32]), Slot::Receive).unwrap();
+    let mut writer = SealedWriter::create(
+        dir.path(),
+        Id::random().unwrap(),
+        &keys::cipher(&[7; 32]),
+        Slot::Receive,
+    )
+    .unwrap();
     writer.write(b"half").unwrap();
     drop(writer);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -54,7 +76,11 @@ fn a_file_under_another_name_does_not_open() {
     let wrapping = keys::cipher(&[7; 32]);
     let (one, two) = (Id::random().unwrap(), Id::random().unwrap());
     write(dir.path(), one, &wrapping, b"film");
-    std::fs::rename(dir.path().join(one.to_string()), dir.path().join(two.to_string())).unwrap();
+    std::fs::rename(
+        dir.path().join(one.to_string()),
+        dir.path().join(two.to_string()),
+    )
+    .unwrap();
     assert!(read(dir.path(), two, &wrapping, Slot::Receive).is_err());
 }
 

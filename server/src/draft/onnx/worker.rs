@@ -38,8 +38,15 @@ pub(super) fn spawn(
         .name("model".to_owned())
         .spawn(move || {
             let _alive = alive;
-            let mut worker =
-                Worker { graphs, spec, max_batch, queue, pending: Vec::new(), waiting: Waiting::new(), next: 0 };
+            let mut worker = Worker {
+                graphs,
+                spec,
+                max_batch,
+                queue,
+                pending: Vec::new(),
+                waiting: Waiting::new(),
+                next: 0,
+            };
             while worker.turn() {}
         })
         .map(drop)
@@ -85,8 +92,14 @@ impl Worker {
                 if let Some(answer) = self.waiting.remove(&row.key) {
                     let label_logits = row.label_logits().to_vec();
                     let decoded = row.into_decoded();
-                    metrics::counter!(Metric::TokensTotal.name()).increment(decoded.tokens.len() as u64);
-                    answer.send(Ok(Answer { decoded, label_logits })).ok();
+                    metrics::counter!(Metric::TokensTotal.name())
+                        .increment(decoded.tokens.len() as u64);
+                    answer
+                        .send(Ok(Answer {
+                            decoded,
+                            label_logits,
+                        }))
+                        .ok();
                 }
             }
             if batch.is_empty() {
@@ -100,7 +113,11 @@ impl Worker {
 
     /// Takes waiting requests, the most urgent first, and runs their films and text.
     fn admit(&mut self, room: usize) -> Vec<Row> {
-        while let Ok(job) = self.queue.try_recv() {
+        // Bounded: what is not taken over stays in the queue, which turns further requests away.
+        while self.pending.len() < self.max_batch {
+            let Ok(job) = self.queue.try_recv() else {
+                break;
+            };
             self.pending.push(job);
         }
         // Stable: the same urgency keeps its order of arrival.

@@ -1,0 +1,147 @@
+//! The detector: bundle `text-ppocr` through `crates/onnx`. Used by `find` only.
+
+use std::path::Path;
+
+use cloister_onnx::{Bundle, Kind, Runtime, Session, SessionOptions, TrustedHashes};
+use serde::Deserialize;
+
+use crate::error::RedactError;
+
+/// What a `text-detector` bundle says beside what every bundle says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    #[expect(dead_code, reason = "read by people")]
+    licence: String,
+    #[expect(dead_code, reason = "read by people")]
+    training_data: String,
+    input: Input,
+    thresholds: Thresholds,
+}
+
+/// How the net wants its picture.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: String,
+    channels: String,
+    mean: [f32; 3],
+    std: [f32; 3],
+    side_multiple: usize,
+    tile_px: usize,
+    tile_overlap_px: usize,
+}
+
+/// Where text begins.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Thresholds {
+    pub(crate) pixel: f32,
+    pub(crate) component: f32,
+}
+
+/// A loaded detector.
+#[derive(Debug)]
+pub(crate) struct Detector {
+    session: Session,
+    input: Input,
+    thresholds: Thresholds,
+}
+
+/// Text probability per pixel.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) width: usize,
+    pub(crate) probability: Vec<f32>,
+}
+
+impl Detector {
+    /// Loads the bundle if it is trusted and unaltered.
+    pub(crate) fn load(bundle: &Path, library: &Path) -> Result<Self, RedactError> {
+        let failed = |_| RedactError::StartFailed;
+        let trusted = TrustedHashes::compiled_in().map_err(|_| RedactError::StartFailed)?;
+        let bundle = Bundle::load(bundle, &trusted).map_err(failed)?;
+        bundle.require(Kind::TextDetector).map_err(failed)?;
+        let spec: Spec = bundle.manifest().spec().map_err(failed)?;
+        let sane = spec.input.side_multiple > 0
+            && spec.input.tile_px >= 2 * spec.input.tile_overlap_px.max(spec.input.side_multiple)
+            && spec.input.tile_px.is_multiple_of(spec.input.side_multiple)
+            && spec.input.channels == "bgr";
+        if !sane {
+            return Err(RedactError::StartFailed);
+        }
+        let runtime = Runtime::init(library).map_err(|_| RedactError::StartFailed)?;
+        let graph = bundle.read("det.onnx").map_err(failed)?;
+        let session = Session::load(&runtime, &graph, SessionOptions::default())
+            .map_err(|_| RedactError::StartFailed)?;
+        if session.input_names() != [spec.input.name.clone()] {
+            return Err(RedactError::StartFailed);
+        }
+        Ok(Self {
+            session,
+            input: spec.input,
+            thresholds: spec.thresholds,
+        })
+    }
+
+    pub(crate) const fn tile(&self) -> usize {
+        self.input.tile_px
+    }
+
+    pub(crate) const fn overlap(&self) -> usize {
+        self.input.tile_overlap_px
+    }
+
+    pub(crate) const fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
+    /// Looks at one tile. Sides that are no multiple of the net's step are padded by repeating the
+    /// last row and column; the map has the padded width.
+    pub(crate) fn look(
+        &mut self,
+        pixels: &[u8],
+        width: usize,
+        height: usize,
+    ) -> Result<Map, RedactError> {
+        let step = self.input.side_multiple;
+        let (padded_width, padded_height) =
+            (width.next_multiple_of(step), height.next_multiple_of(step));
+        let mut plane = Vec::with_capacity(padded_width * padded_height);
+        for row in 0..padded_height {
+            let start = row.min(height.saturating_sub(1)) * width;
+            let line = pixels
+                .get(start..start + width)
+                .ok_or(RedactError::DetectorFailed)?;
+            plane.extend_from_slice(line);
+            plane.extend(std::iter::repeat_n(
+                line.last().copied().unwrap_or(0),
+                padded_width - width,
+            ));
+        }
+        let mut data = Vec::with_capacity(plane.len() * 3);
+        for (mean, std) in self.input.mean.iter().zip(&self.input.std) {
+            let table: Vec<f32> = (0..=255_u8)
+                .map(|v| (f32::from(v) / 255.0 - mean) / std)
+                .collect();
+            data.extend(
+                plane
+                    .iter()
+                    .map(|&v| table.get(usize::from(v)).copied().unwrap_or(0.0)),
+            );
+        }
+        let out = self
+            .session
+            .run_single(&[1, 3, padded_height, padded_width], data)
+            .map_err(|_| RedactError::DetectorFailed)?;
+        let right_size = out.data.len() == padded_width * padded_height;
+        // A NaN compares false with every threshold: it would pass for "no text".
+        if !right_size || out.data.iter().any(|p| !p.is_finite()) {
+            return Err(RedactError::DetectorFailed);
+        }
+        Ok(Map {
+            width: padded_width,
+            probability: out.data,
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! The other side of the pool: this process parses hostile bytes. It limits itself before it reads a
+//! byte, opens nothing but bundle and library, and says nothing on stderr.
+
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use dicom_object::DefaultDicomObject;
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+
+use crate::decode::MAX_SAMPLE_BYTES;
+use crate::error::{RedactError, Undecodable};
+use crate::film::Film;
+use crate::model::Detector;
+use crate::redacted::FoundBox;
+use crate::wire::{self, Ask, Begin};
+use crate::{blank, decode, encode, find, picture, rendition};
+
+/// The hidden argument.
+pub(crate) const ARGUMENT: &str = "__worker";
+/// Largest first message.
+const MAX_BEGIN_BYTES: u64 = 64 << 10;
+/// Files a worker may have open: three pipes, bundle, library and what loading it needs.
+const MAX_FILES: u64 = 32;
+
+/// First line of every `main`: if the hidden argument is there, this process becomes a worker and
+/// ends with the returned code.
+pub fn dispatch_worker() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != ARGUMENT {
+        return None;
+    }
+    let mut limit = || arguments.next()?.to_str()?.parse::<u64>().ok();
+    let (memory_bytes, cpu_seconds) = (limit(), limit());
+    let ended = match (memory_bytes, cpu_seconds) {
+        (Some(memory_bytes), Some(cpu_seconds)) => work(memory_bytes, cpu_seconds),
+        _ => Err(RedactError::StartFailed),
+    };
+    Some(if ended.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A limit that cannot be set stops the worker: unbounded is worse than absent.
+fn limit_self(memory_bytes: u64, cpu_seconds: u64) -> rustix::io::Result<()> {
+    let fixed = |value| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
+    setrlimit(Resource::As, fixed(memory_bytes))?;
+    setrlimit(Resource::Cpu, fixed(cpu_seconds))?;
+    setrlimit(Resource::Core, fixed(0))?;
+    // No byte is written to any file: also not by a library that would like to keep statistics.
+    setrlimit(Resource::Fsize, fixed(0))?;
+    setrlimit(Resource::Nofile, fixed(MAX_FILES))?;
+    // A worker never outlives its room.
+    set_parent_process_death_signal(Some(Signal::KILL))
+}
+
+fn work(memory_bytes: u64, cpu_seconds: u64) -> Result<(), RedactError> {
+    limit_self(memory_bytes, cpu_seconds).map_err(|_| RedactError::StartFailed)?;
+    // Panic messages can quote what was parsed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    let broken = |_| RedactError::Protocol;
+    let (kind, payload) = wire::read(&mut input, MAX_BEGIN_BYTES).map_err(broken)?;
+    let begin: Begin = serde_json::from_slice(&payload).map_err(|_| RedactError::Protocol)?;
+    if Ask::of(kind) != Some(Ask::Begin) {
+        return Err(RedactError::Protocol);
+    }
+    let mut detector = match Detector::load(&begin.detector_bundle, &begin.runtime_library) {
+        Ok(detector) => {
+            wire::write(&mut output, wire::DONE, &[]).map_err(broken)?;
+            detector
+        }
+        Err(error) => {
+            wire::write(&mut output, wire::error_to_kind(error), &[]).map_err(broken)?;
+            return Err(error);
+        }
+    };
+    serve(
+        &mut input,
+        &mut output,
+        &mut detector,
+        begin.max_object_bytes,
+    )
+}
+
+fn serve(
+    input: &mut impl Read,
+    output: &mut impl Write,
+    detector: &mut Detector,
+    max_bytes: u64,
+) -> Result<(), RedactError> {
+    loop {
+        // The pool closing our input is the normal end.
+        let Ok((kind, payload)) = wire::read(input, max_bytes) else {
+            return Ok(());
+        };
+        let answer = match Ask::of(kind) {
+            // Codecs and parsers panic on some malformed data: that is an answer, not the end.
+            Some(ask) => catch_unwind(AssertUnwindSafe(|| answer(ask, &payload, detector)))
+                .unwrap_or(Err(RedactError::Undecodable(Undecodable::Codec))),
+            None => Err(RedactError::Protocol),
+        };
+        let written = match answer {
+            Ok(bytes) => wire::write(output, wire::DONE, &bytes),
+            Err(error) => wire::write(output, wire::error_to_kind(error), &[]),
+        };
+        written.map_err(|_| RedactError::Protocol)?;
+    }
+}
+
+/// Bytes an answer can have at most.
+pub(crate) const fn max_answer_bytes(max_object_bytes: u64) -> u64 {
+    max_object_bytes + MAX_SAMPLE_BYTES as u64 + (64 << 20)
+}
+
+/// The steps in order.
+fn answer(ask: Ask, bytes: &[u8], detector: &mut Detector) -> Result<Vec<u8>, RedactError> {
+    let (object, mut film) = open(ask, bytes)?;
+    let before = if ask == Ask::Preview {
+        rendition::rendition(&film)?
+    } else {
+        Vec::new()
+    };
+    // Every frame, every view: a name on frame 7 is a name.
+    let boxes = find::find(&film, detector)?;
+    let listed = list(&boxes)?;
+    if ask == Ask::Detect {
+        return Ok(wire::join(&[&listed]));
+    }
+    blank::blank(&mut film, &boxes);
+    // From the blanked samples, never from the original ones.
+    let after = rendition::rendition(&film)?;
+    match (ask, object) {
+        (Ask::Redact, Some(object)) => Ok(wire::join(&[
+            &listed,
+            &after,
+            &encode::encode(object, &film)?,
+        ])),
+        (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),
+        (Ask::Preview, _) => Ok(wire::join(&[&listed, &before, &after])),
+        _ => Err(RedactError::Protocol),
+    }
+}
+
+fn open(ask: Ask, bytes: &[u8]) -> Result<(Option<DefaultDicomObject>, Film), RedactError> {
+    let is_picture = picture::format_of(bytes).is_some();
+    match ask {
+        Ask::Begin => Err(RedactError::Protocol),
+        Ask::RedactPicture => Ok((None, picture::decode(bytes)?)),
+        Ask::Detect | Ask::Preview if is_picture => Ok((None, picture::decode(bytes)?)),
+        Ask::Redact | Ask::Detect | Ask::Preview => {
+            let object = decode::parse(bytes)?;
+            let film = decode::decode(&object)?;
+            Ok((Some(object), film))
+        }
+    }
+}
+
+fn list(boxes: &[FoundBox]) -> Result<Vec<u8>, RedactError> {
+    serde_json::to_vec(boxes).map_err(|_| RedactError::EncodeFailed)
+}

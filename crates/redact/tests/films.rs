@@ -1,0 +1,116 @@
+//! The crate as the rooms see it: real workers, the real detector, films drawn here and real ones.
+//! This executable has its own harness because it is also the worker (`__worker`), as every binary of
+//! ours is. Arguments: words that a test's name must contain; `--list` lists.
+
+#[path = "films/support.rs"]
+mod support;
+
+#[path = "films/bounds.rs"]
+mod bounds;
+
+#[path = "films/real.rs"]
+mod real;
+
+#[path = "films/text.rs"]
+mod text;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = &[
+    (
+        "text_on_a_film_is_blanked_and_nothing_else_changes",
+        text::is_blanked_and_nothing_else_changes,
+    ),
+    (
+        "films_without_text_stay_almost_whole",
+        text::films_without_text_stay_almost_whole,
+    ),
+    (
+        "text_on_one_frame_of_many_is_found",
+        text::on_one_frame_of_many_is_found,
+    ),
+    (
+        "text_outside_the_window_is_found",
+        text::outside_the_window_is_found,
+    ),
+    (
+        "text_on_a_picture_is_blanked",
+        text::on_a_picture_is_blanked,
+    ),
+    (
+        "the_object_describes_its_new_pixels",
+        text::the_object_describes_its_new_pixels,
+    ),
+    (
+        "real_films_lose_every_word_of_the_ground_truth",
+        real::films_lose_every_word_of_the_ground_truth,
+    ),
+    (
+        "real_films_of_every_codec_pass_the_pool",
+        real::films_of_every_codec_pass_the_pool,
+    ),
+    (
+        "a_worker_that_dies_costs_only_its_object",
+        bounds::a_worker_that_dies_costs_only_its_object,
+    ),
+    (
+        "a_worker_that_hangs_costs_only_its_object",
+        bounds::a_worker_that_hangs_costs_only_its_object,
+    ),
+    (
+        "a_worker_that_wants_too_much_memory_dies_alone",
+        bounds::a_worker_that_wants_too_much_memory_dies_alone,
+    ),
+    (
+        "a_worker_that_talks_nonsense_is_replaced",
+        bounds::a_worker_that_talks_nonsense_is_replaced,
+    ),
+    (
+        "damaged_files_are_answered_with_closed_codes",
+        bounds::damaged_files_are_answered_with_closed_codes,
+    ),
+    (
+        "an_altered_bundle_stops_the_start",
+        bounds::an_altered_bundle_stops_the_start,
+    ),
+];
+
+fn main() -> ExitCode {
+    if let Some(code) = cloister_redact::dispatch_worker() {
+        return code;
+    }
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    if std::env::args().any(|word| word == "--list") {
+        for (name, _) in TESTS {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if !words.is_empty() && !words.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let start = Instant::now();
+        let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        failed += u32::from(!passed);
+        println!(
+            "test {name} ... {} ({:.1} s)",
+            if passed { "ok" } else { "FAILED" },
+            start.elapsed().as_secs_f32()
+        );
+    }
+    println!("test result: {failed} failed");
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

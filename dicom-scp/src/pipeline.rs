@@ -1,0 +1,221 @@
+//! The path of a film, in order.
+//!
+//! 1. [`receive`](crate::receive): hostile bytes first meet limits, not disks.
+//! 2. [`store`](crate::store): the sender may forget the film only when we cannot.
+//! 3. [`assemble`](crate::assemble): one report is about one study, so wait until it is quiet; the
+//!    report id is fixed here, so that every later step can be repeated.
+//! 4. [`deidentify`](crate::deidentify): tags before pixels, because they name what to look for.
+//! 5. [`redact`](crate::redact): text burned into pixels; needs the cleaned object.
+//! 6. [`clear`](crate::clear): the gate looks at the bytes that will leave, after everything that
+//!    could have put something in.
+//! 7. [`forward`](crate::forward): only what is cleared, until it is accepted.
+//!
+//! An object that fails a step goes to quarantine with a reason and its study goes on without it; a
+//! study that fails because of the room is tried again. Each step's output can only be made by that
+//! step.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloister_audit::{Action, AuditLog, Event};
+use cloister_deid::Deidentifier;
+use cloister_phi::AeTitle;
+use cloister_runtime::Shutdown;
+use cloister_seal::{SigningKey, VerifyingKey};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::config::{ReceiveConfig, SidecarConfig, StudyConfig};
+use crate::error::{Later, StepError};
+use crate::metric::{self, StudyState};
+use crate::quarantine::Reason;
+use crate::redact::Engine;
+use crate::route::Routes;
+use crate::spool::record::{Record, now_unix_ms};
+use crate::spool::worklist::{ObjectState, Version};
+use crate::spool::{Id, Spool};
+use crate::vault::Vault;
+use crate::{clear, deidentify, forward, redact};
+
+/// What the steps behind the spool need.
+pub(crate) struct Gateway {
+    pub(crate) spool: Spool,
+    pub(crate) vault: Vault,
+    pub(crate) audit: AuditLog,
+    pub(crate) deidentifier: Deidentifier,
+    pub(crate) engine: Engine,
+    pub(crate) signing: SigningKey,
+    pub(crate) directory_file: PathBuf,
+    pub(crate) enrolment: VerifyingKey,
+    pub(crate) channel: Channel,
+    pub(crate) receive: ReceiveConfig,
+    pub(crate) routes: Routes,
+    pub(crate) study: StudyConfig,
+    pub(crate) sidecar: SidecarConfig,
+}
+
+/// When a study is tried again.
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+/// Works on pending versions until `shutdown`; several studies at a time, each one alone.
+pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
+    let places = Arc::new(Semaphore::new(gateway.study.parallel));
+    let mut working = JoinSet::new();
+    let mut busy: HashMap<tokio::task::Id, Id> = HashMap::new();
+    let mut retries: HashMap<Id, Retry> = HashMap::new();
+    loop {
+        let changed = gateway.spool.changed();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let pending = gateway.spool.worklist().pending();
+        metric::pending(pending.len());
+        retries.retain(|study, _| pending.iter().any(|(id, _)| id == study));
+        let now = Instant::now();
+        let mut next = Duration::from_secs(86_400);
+        for (study, version) in pending {
+            if busy.values().any(|id| *id == study) {
+                continue;
+            }
+            if let Some(retry) = retries.get(&study)
+                && retry.at > now
+            {
+                next = next.min(retry.at - now);
+                continue;
+            }
+            // Without a place it is looked at again when one is freed: a task has ended then.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                break;
+            };
+            let gateway = Arc::clone(&gateway);
+            let task = working.spawn(async move {
+                let result = one_version(&gateway, study, &version).await;
+                drop(place);
+                (version, result)
+            });
+            busy.insert(task.id(), study);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = changed => {}
+            () = tokio::time::sleep(next) => {}
+            Some(ended) = working.join_next_with_id() => {
+                let (task, result) = match ended {
+                    Ok((task, (version, result))) => (task, result.map_err(|error| (Some(version), error))),
+                    Err(error) => (error.id(), Err((None, Later::Stopping))),
+                };
+                let Some(study) = busy.remove(&task) else { continue };
+                let Err((version, error)) = result else { continue };
+                let first = gateway.sidecar.retry_initial;
+                let wait = retries.get(&study).map_or(first, |retry| (retry.wait * 2).min(gateway.sidecar.retry_max));
+                retries.insert(study, Retry { at: Instant::now() + wait, wait });
+                let report = version.map(|version| version.report);
+                tracing::warn!(?report, %error, wait_ms = wait.as_millis() as u64, "A study has to wait.");
+            }
+        }
+    }
+    // Every finished step is durable: what is cut off here is done again at the next start.
+    working.shutdown().await;
+}
+
+/// One version from wherever it stands to its end.
+async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<(), Later> {
+    let calling = first_caller(&gateway.spool, study);
+    let recipient = calling
+        .as_ref()
+        .and_then(|calling| gateway.routes.recipient(calling));
+    for object in &version.objects {
+        let open = gateway
+            .spool
+            .worklist()
+            .object(*object)
+            .is_some_and(|object| matches!(object.state, ObjectState::Assembled));
+        if !open {
+            continue;
+        }
+        let passed = match recipient {
+            Some(_) => one_object(gateway, *object).await,
+            None => Err(StepError::Quarantine(Reason::NoRoute)),
+        };
+        match passed {
+            Ok(()) => {}
+            Err(StepError::Later(later)) => return Err(later),
+            Err(StepError::Quarantine(reason)) => {
+                quarantine(gateway, *object, version, reason).await?
+            }
+        }
+    }
+    let key = gateway.spool.study_key(study)?;
+    let cleared = clear::cleared_of(&gateway.spool, study, &key)?;
+    let (number, at_unix_ms) = (version.number, now_unix_ms());
+    let (Some(recipient), false) = (recipient, cleared.is_empty()) else {
+        gateway
+            .spool
+            .append(Record::Withheld {
+                study,
+                version: number,
+                at_unix_ms,
+            })
+            .await?;
+        metric::study(StudyState::Withheld);
+        tracing::info!(report = %version.report, "No object of a study could be cleared; there is no report.");
+        return Ok(());
+    };
+    let withheld = gateway.spool.worklist().withheld(study);
+    let count = cleared.len();
+    forward::forward(gateway, study, version, recipient, cleared, withheld).await?;
+    gateway
+        .spool
+        .append(Record::Accepted {
+            study,
+            version: number,
+            at_unix_ms: now_unix_ms(),
+        })
+        .await?;
+    metric::study(StudyState::Forwarded);
+    tracing::info!(report = %version.report, objects = count, withheld, "The sidecar has released a report.");
+    Ok(())
+}
+
+async fn one_object(gateway: &Gateway, object: Id) -> Result<(), StepError> {
+    let deidentified = deidentify::deidentify(gateway, object).await?;
+    let redacted = redact::redact(&gateway.engine, deidentified).await?;
+    clear::clear(&gateway.spool, redacted).await
+}
+
+async fn quarantine(
+    gateway: &Gateway,
+    object: Id,
+    version: &Version,
+    reason: Reason,
+) -> Result<(), Later> {
+    let event = Event::refused(Action::ObjectQuarantined, reason.audit()).report(version.report);
+    gateway
+        .audit
+        .record(event)
+        .await
+        .map_err(|_| Later::Audit)?;
+    gateway
+        .spool
+        .append(Record::Quarantined {
+            object,
+            reason,
+            at_unix_ms: now_unix_ms(),
+        })
+        .await?;
+    metric::quarantined(reason);
+    tracing::info!(%object, reason = reason.code(), "An object is in quarantine.");
+    Ok(())
+}
+
+/// The route of a study is its first sender's.
+fn first_caller(spool: &Spool, study: Id) -> Option<AeTitle> {
+    let worklist = spool.worklist();
+    let first = worklist.objects_of(study).into_iter().next()?;
+    AeTitle::parse(&first.stored.calling_ae).ok()
+}

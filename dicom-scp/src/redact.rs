@@ -1,0 +1,77 @@
+//! Fifth step: burned-in text is found and blanked, and the rendition made, in a worker process.
+//! Before it stands `deidentify`, after it `clear`.
+
+use std::time::Instant;
+
+use cloister_redact::{RedactError, Redactor};
+
+use crate::deidentify::{Context, Deidentified};
+use crate::error::{Later, StepError};
+use crate::metric::{self, Step};
+use crate::quarantine::Reason;
+use crate::spool::Id;
+
+/// What does the work.
+#[derive(Debug, Clone)]
+pub(crate) enum Engine {
+    /// The worker processes.
+    Pool(Redactor),
+    /// Nothing is looked for: for tests of everything around it.
+    #[cfg(test)]
+    PassThrough,
+}
+
+/// An object without identifiers in tags and pixels, and its rendition.
+pub(crate) struct Redacted {
+    object: Vec<u8>,
+    rendition: Vec<u8>,
+    context: Context,
+}
+
+impl Redacted {
+    pub(crate) fn id(&self) -> Id {
+        self.context.id
+    }
+
+    /// Object, rendition, and the rest for the step after.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<u8>, Context) {
+        (self.object, self.rendition, self.context)
+    }
+}
+
+/// Blanks burned-in text.
+pub(crate) async fn redact(
+    engine: &Engine,
+    deidentified: Deidentified,
+) -> Result<Redacted, StepError> {
+    let started = Instant::now();
+    let (encoded, context) = deidentified.into_parts();
+    let (object, rendition, boxes) = match engine {
+        Engine::Pool(redactor) => redactor.redact(encoded).await.map_err(failed)?.into_parts(),
+        #[cfg(test)]
+        Engine::PassThrough => (encoded, b"PNG of nothing".to_vec(), Vec::new()),
+    };
+    metric::boxes(boxes.len());
+    metric::step(Step::Redact, started.elapsed());
+    Ok(Redacted {
+        object,
+        rendition,
+        context,
+    })
+}
+
+fn failed(error: RedactError) -> StepError {
+    let reason = match error {
+        // The room's fault, not the object's.
+        RedactError::StartFailed | RedactError::Stopped => return Later::Redactor.into(),
+        RedactError::TimedOut => Reason::WorkerTimedOut,
+        RedactError::TooLarge => Reason::TooLarge,
+        RedactError::UnknownTransferSyntax => Reason::UnknownTransferSyntax,
+        RedactError::WorkerDied | RedactError::Protocol | RedactError::DetectorFailed => {
+            Reason::WorkerDied
+        }
+        _ => Reason::Undecodable,
+    };
+    tracing::info!(code = error.code(), "An object cannot be redacted.");
+    StepError::Quarantine(reason)
+}

@@ -1,0 +1,164 @@
+//! Starts everything in order, and stops it in the opposite one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cloister_audit::merge::Merger;
+use cloister_audit::{Action, AuditConfig, AuditLog, Event};
+use cloister_deid::{Deidentifier, Policy};
+use cloister_log::durable;
+use cloister_redact::Redactor;
+use cloister_runtime::{Ready, Shutdown, admin, ready_file, telemetry};
+use cloister_seal::directory::Directory;
+use cloister_seal::{SigningKey, VerifyingKey, files};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::keys::Keys;
+use crate::pipeline::{self, Gateway};
+use crate::receive::{self, Reception};
+use crate::redact::Engine;
+use crate::spool::Spool;
+use crate::spool::record::now_unix_ms;
+use crate::store::Store;
+use crate::vault::Vault;
+use crate::{assemble, control, metric};
+
+/// How long open associations may go on after a stop signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the gateway until `shutdown`.
+///
+/// # Errors
+/// When it cannot start: a key, a log, a port or the detector is not as it should be.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let redact = config.redact.clone();
+    let started = tokio::task::spawn_blocking(move || Redactor::start(redact)).await?;
+    let engine = Engine::Pool(started.context("the redaction workers do not start")?);
+    run_with(config, engine, shutdown).await
+}
+
+pub(crate) async fn run_with(
+    config: Config,
+    engine: Engine,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let state = &config.state_dir;
+    durable::create_dir_all(state, 0o700).context("the state folder cannot be made")?;
+    let ready_path = state.join("ready.json");
+    ready_file::clear(&ready_path)?;
+    let recorder = telemetry::recorder();
+    metric::describe();
+
+    let keys = Keys::load(&config.keys.wrapping, &config.keys.pseudonym)
+        .context("wrapping or pseudonym key")?;
+    let keys = Arc::new(keys);
+    let signing = signing_key(&config.keys.manifest_signing).context("keys.manifest_signing")?;
+    let audit_key = signing_key(&config.keys.audit_signing).context("keys.audit_signing")?;
+    let enrolment =
+        std::fs::read_to_string(&config.enrolment_key).context("directory.enrolment_key")?;
+    let enrolment = VerifyingKey::from_pem(&enrolment).context("directory.enrolment_key")?;
+    let audit = AuditConfig {
+        dir: state.join("audit"),
+        origin: config.audit_origin.clone(),
+        key: audit_key,
+    };
+    let audit = AuditLog::open(audit).context("the audit log cannot be opened")?;
+    let directory = Directory::load(&config.directory_file, &enrolment, now_unix_ms());
+    let entries = directory
+        .context("the recipient directory cannot be used")?
+        .entries()
+        .len();
+    audit
+        .record(Event::new(Action::DirectoryLoaded).count(entries as u32))
+        .await?;
+
+    let vault = Vault::open(&state.join("vault"), Arc::clone(&keys))
+        .context("the vault cannot be opened")?;
+    let spool = Spool::open(&state.join("spool"), keys).context("the spool cannot be opened")?;
+    let tls = cloister_tls::client_config(&config.sidecar.tls, &[b"h2"])
+        .context("[sidecar] TLS files")?;
+    let channel = cloister_tls::channel::connect_lazy(
+        &config.sidecar.endpoint,
+        tls,
+        &config.sidecar.identity,
+    )
+    .context("sidecar.endpoint")?;
+    let gateway = Arc::new(Gateway {
+        spool: spool.clone(),
+        vault,
+        audit: audit.clone(),
+        deidentifier: Deidentifier::new(Policy::basic()),
+        engine,
+        signing,
+        directory_file: config.directory_file.clone(),
+        enrolment,
+        channel,
+        receive: config.receive.clone(),
+        routes: config.routes.clone(),
+        study: config.study.clone(),
+        sidecar: config.sidecar.clone(),
+    });
+
+    let listener = TcpListener::bind(config.dimse)
+        .await
+        .context("listen.dimse")?;
+    let dimse = listener.local_addr()?;
+    let control = control::bind(&state.join("control.sock")).context("control.sock")?;
+    let ready = Ready::new();
+    let admin = admin::serve(config.admin, ready.clone(), recorder, shutdown.clone())
+        .await
+        .context("listen.admin")?;
+    audit.record(Event::new(Action::Started)).await?;
+
+    // What was acknowledged is worked on until the doors are closed and the last answer is given.
+    let working = Shutdown::new();
+    let merger = Merger::new(audit.clone());
+    let merging = tokio::spawn(merger.clone().run({
+        let working = working.clone();
+        async move { working.cancelled().await }
+    }));
+    let assembling = tokio::spawn({
+        let (gateway, working) = (Arc::clone(&gateway), working.clone());
+        async move { assemble::run(&gateway, &working).await }
+    });
+    let clearing = tokio::spawn(pipeline::run(Arc::clone(&gateway), working.clone()));
+    let controlling = tokio::spawn(control::serve(control, spool.clone(), working.clone()));
+
+    ready_file::write(
+        &ready_path,
+        &BTreeMap::from([("dimse", dimse.to_string()), ("admin", admin.to_string())]),
+    )?;
+    ready.set(true);
+    tracing::info!(%dimse, %admin, "Ready.");
+
+    let store = Store::new(spool.clone(), audit.clone());
+    let reception = Reception {
+        config: config.receive.clone(),
+        store,
+        audit: audit.clone(),
+        merger,
+    };
+    receive::listen(reception, listener, shutdown, GRACE).await;
+
+    ready.set(false);
+    working.trigger();
+    assembling.await?;
+    clearing.await?;
+    controlling.await?;
+    merging.await?.context("the audit log")?;
+    // Work that cannot be cut off, on threads of its own, may still hold the logs.
+    drop(gateway);
+    spool.settle(GRACE).await;
+    audit.record(Event::new(Action::Stopped)).await?;
+    drop(std::fs::remove_file(state.join("control.sock")));
+    ready_file::clear(&ready_path)?;
+    Ok(())
+}
+
+fn signing_key(path: &std::path::Path) -> anyhow::Result<SigningKey> {
+    let pem = files::read_secret(path)?;
+    Ok(SigningKey::from_pkcs8_pem(std::str::from_utf8(&pem)?)?)
+}

@@ -1,0 +1,7 @@
+//! The room as its peers see it: real sockets, raw PDUs, a sidecar that only listens.
+
+mod dimse;
+mod durable;
+mod path;
+mod scu;
+mod site;
