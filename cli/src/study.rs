@@ -67,6 +67,15 @@ pub struct StudySpec {
     pub side: u32,
     /// How many films, from the first, carry burned-in text.
     pub burned_in: usize,
+    /// (0018,0015); `CHEST` unless a test wants something else.
+    pub body_part: String,
+}
+
+impl StudySpec {
+    /// A study of chest films without burned-in text.
+    pub fn chest(seed: u64, patient: Patient, films: usize, side: u32) -> Self {
+        Self { seed, patient, films, side, burned_in: 0, body_part: "CHEST".into() }
+    }
 }
 
 /// A drawn study: the films as DICOM files.
@@ -156,7 +165,7 @@ fn identity(
         (tags::PATIENT_BIRTH_DATE, VR::DA, &patient.birth_date),
         (tags::PATIENT_SEX, VR::CS, &patient.sex),
         (tags::PATIENT_AGE, VR::AS, "069Y"),
-        (tags::BODY_PART_EXAMINED, VR::CS, "CHEST"),
+        (tags::BODY_PART_EXAMINED, VR::CS, &spec.body_part),
         (tags::VIEW_POSITION, VR::CS, view),
         (tags::STUDY_INSTANCE_UID, VR::UI, study),
         (tags::SERIES_INSTANCE_UID, VR::UI, &series),

@@ -87,7 +87,7 @@ pub(crate) async fn run(gateway: &Gateway, shutdown: &Shutdown) {
             }
         }
         // Never is a day: the next change wakes us anyway.
-        let next = next.unwrap_or(std::time::Duration::from_secs(86_400));
+        let next = next.unwrap_or(std::time::Duration::from_hours(24));
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = changed => {}

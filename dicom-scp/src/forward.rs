@@ -303,10 +303,8 @@ fn read(
             if !chunks.push(of_object, &send) {
                 return Ok(());
             }
-            if left == 0 {
-                if !chunks.turn(&send) || !chunks.push(of_rendition, &send) {
-                    return Ok(());
-                }
+            if left == 0 && !(chunks.turn(&send) && chunks.push(of_rendition, &send)) {
+                return Ok(());
             }
         }
         if !chunks.flush(&send) {

@@ -77,7 +77,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
         metric::pending(pending.len());
         retries.retain(|study, _| pending.iter().any(|(id, _)| id == study));
         let now = Instant::now();
-        let mut next = Duration::from_secs(86_400);
+        let mut next = Duration::from_hours(24);
         for (study, version) in pending {
             if busy.values().any(|id| *id == study) {
                 continue;
@@ -146,7 +146,7 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
             Ok(()) => {}
             Err(StepError::Later(later)) => return Err(later),
             Err(StepError::Quarantine(reason)) => {
-                quarantine(gateway, *object, version, reason).await?
+                quarantine(gateway, *object, version, reason).await?;
             }
         }
     }

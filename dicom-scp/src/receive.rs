@@ -118,6 +118,6 @@ async fn turn_away(mut wire: Wire) {
         result: AssociationRJResult::Transient,
         source,
     };
-    drop(wire.send(&Pdu::AssociationRJ(answer)).await);
+    wire.send(&Pdu::AssociationRJ(answer)).await.ok();
     wire.close().await;
 }

@@ -3,5 +3,6 @@
 mod dimse;
 mod durable;
 mod path;
+mod peers;
 mod scu;
 mod site;

@@ -59,6 +59,10 @@ pub(crate) struct ClearedRendition {
 
 /// Where the films come from, which decides what `clean` has to do.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per request, and moved a handful of times"
+)]
 pub(crate) enum Films {
     /// Films as an EHR sent them: identifiers and all.
     Raw(Vec<(MediaType, Bytes)>),

@@ -133,8 +133,8 @@ impl Assessor {
                     category = critical;
                     escalate.push(ReasonCode::CriticalFinding);
                 }
-                // Not `<`: a confidence that is no number is no confidence.
-                if !(confidence >= self.confidence_threshold) {
+                // A confidence that is no number is no confidence.
+                if confidence.is_nan() || confidence < self.confidence_threshold {
                     abstain.push(ReasonCode::LowConfidence);
                 }
             }

@@ -1,9 +1,14 @@
 //! The reference bundle in ONNX Runtime: the same answers as PyTorch, and the same answers whoever
 //! else is in the batch and however many tokens a call verifies.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
 use std::path::{Path, PathBuf};
 
-use cloister_onnx::{Bundle, Runtime, SessionOptions, TrustedHashes, library_path};
+use cloister_onnx::{
+    Bundle, ExecutionProvider, OnnxError, Runtime, Session, SessionOptions, TrustedHashes,
+    library_path,
+};
 use cloister_proto::v1;
 use cloister_server::engine::{
     Context, DecodeOptions, Decoded, Encoded, Graphs, Input, ReportSpec, TextLayout, run,
@@ -270,4 +275,35 @@ fn the_same_request_alone_in_a_batch_of_8_and_at_n_3_gives_identical_tokens() {
     }
     println!("largest difference of a token's log-probability: {worst:e}");
     assert!(worst < 1e-3);
+}
+
+#[test]
+fn cuda_that_is_not_usable_is_an_error_and_auto_says_that_the_processor_runs() {
+    let Ok(library) = library_path() else {
+        println!("SKIPPED: ONNX Runtime is not in the cache");
+        return;
+    };
+    let runtime = Runtime::init(&library).unwrap();
+    let trust = TrustedHashes::compiled_in().unwrap();
+    let bundle = Bundle::load(&models().join("cxr-report-ref"), &trust).unwrap();
+    let model = bundle.read("vision.onnx").unwrap();
+    let load = |provider| {
+        Session::load(
+            &runtime,
+            &model,
+            SessionOptions {
+                threads: 1,
+                provider,
+            },
+        )
+    };
+    // The pinned library is the one without CUDA.
+    assert!(matches!(
+        load(ExecutionProvider::Cuda),
+        Err(OnnxError::Cuda(_))
+    ));
+    assert_eq!(
+        load(ExecutionProvider::Auto).unwrap().running().name(),
+        "cpu"
+    );
 }

@@ -29,8 +29,8 @@ from .export import fold, round_to_half
 from .model import Config, TextModel, Vision
 
 SPECIFICITY = 0.90  # at which a label's threshold stands on the validation patients
-KEPT_PATCHES = 9
-REPORT_SHARE = 0.42
+KEPT_PATCHES = 9  # of 49, in most steps of the text training
+REPORT_SHARE = 0.42  # of the batches
 ABSTAIN = 0.02  # share of validation studies that the confidence threshold lets go
 
 
@@ -39,7 +39,7 @@ class Plan:
     """How long and how large; `smoke` proves the whole way in a minute."""
 
     vision_epochs: int = 36
-    text_steps: int = 1000
+    text_steps: int = 900
     batch: int = 32
     views_per_film: int = 8  # augmented copies of each film that the text model sees
     films: int | None = None  # use only so many films

@@ -118,7 +118,7 @@ async fn one(local: &Local, line: Line) -> Result<(Value, bool)> {
 }
 
 fn read(path: &Path) -> std::io::Result<v1::Film> {
-    Ok(v1::Film { data: std::fs::read(path)?, media_type: String::new() })
+    Ok(v1::Film { data: std::fs::read(path)?.into(), media_type: String::new() })
 }
 
 fn answer(id: Value, report: &v1::Report, started: Instant) -> Value {

@@ -117,7 +117,7 @@ fn film(path: &Path) -> Result<v1::Film> {
     let data = std::fs::read(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
     let media_type = media_type(&data)
         .ok_or_else(|| usage(format!("{} is neither DICOM, PNG nor JPEG", path.display())))?;
-    Ok(v1::Film { data, media_type: media_type.to_owned() })
+    Ok(v1::Film { data: data.into(), media_type: media_type.to_owned() })
 }
 
 /// By content: a film's name says nothing.

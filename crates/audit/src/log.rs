@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -162,13 +162,13 @@ impl AuditLog {
             state: Mutex::new(state),
         });
         // From the first record on there is a signed head to compare with.
-        shared.write_checkpoint()?;
+        let written = shared.write_checkpoint()?;
         let (wake, woken) = channel();
         let keeper = thread::Builder::new()
             .name("cloister-audit".into())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || keep_checkpoint(&shared, &woken)
+                move || keep_checkpoint(&shared, written, &woken)
             })?;
         Ok(Self(Arc::new(Inner {
             shared,
@@ -342,9 +342,9 @@ impl Shared {
     }
 }
 
-/// Runs until the last handle is gone; writes a checkpoint whenever one is due.
-fn keep_checkpoint(shared: &Shared, woken: &std::sync::mpsc::Receiver<()>) {
-    let mut written = shared.lock().tree.size();
+/// Runs until the last handle is gone; writes a checkpoint whenever one is due. `written` is the
+/// size of the one on disk.
+fn keep_checkpoint(shared: &Shared, mut written: u64, woken: &Receiver<()>) {
     let mut due = Instant::now() + CHECKPOINT_EVERY;
     loop {
         let waited = woken.recv_timeout(due.saturating_duration_since(Instant::now()));

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// UID of this implementation, made once from a random UUID.
-const IMPLEMENTATION_CLASS_UID: &str = "2.25.302571862837210967254873516709285137364";
+const IMPLEMENTATION_CLASS_UID: &str = "2.25.321492110615459233029781769423244093903";
 const IMPLEMENTATION_VERSION_NAME: &str = "CLOISTER_0_1";
 
 /// Which profile and options are applied.

@@ -194,4 +194,8 @@ fn read_capped(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "test fixtures need not survive a power cut"
+)]
 mod tests;

@@ -103,3 +103,46 @@ impl TrustedHashes {
 pub fn signature_message(sha256: &[u8; 32]) -> Vec<u8> {
     [SIGNATURE_DOMAIN, sha256].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sha2::{Digest, Sha256};
+
+    use super::{Raw, TrustedHashes};
+
+    #[test]
+    fn every_bundle_of_this_project_is_trusted_as_it_stands() {
+        let trust = TrustedHashes::compiled_in().unwrap();
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+        let mut bundles = 0;
+        for entry in models.read_dir().unwrap() {
+            let path = entry.unwrap().path().join("bundle.toml");
+            if let Ok(text) = std::fs::read(&path) {
+                let hash: [u8; 32] = Sha256::digest(&text).into();
+                assert!(
+                    trust.allows(&hash, None),
+                    "{}: {}",
+                    path.display(),
+                    hex::encode(hash)
+                );
+                bundles += 1;
+            }
+        }
+        assert!(bundles >= 3);
+    }
+
+    #[test]
+    fn a_key_that_the_trust_list_does_not_know_is_refused() {
+        assert!(
+            toml::from_str::<Raw>("[[bundle]]\nname = 'a'\nsha256 = 'b'\nsha512 = 'c'\n").is_err()
+        );
+        assert!(TrustedHashes::default().with_hash("12").is_err());
+        assert!(
+            TrustedHashes::default()
+                .with_key_pem("-----BEGIN NOTHING-----")
+                .is_err()
+        );
+    }
+}

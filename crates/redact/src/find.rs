@@ -13,6 +13,13 @@ use crate::rendition::scale_to;
 /// can read on a film of this size is larger than two of its pixels.
 const NATIVE_SIDE: usize = 2560;
 
+/// Cores thicker than this are looked at again from afar, where they are about `NORMAL` thick.
+const THICK: usize = 28;
+const NORMAL: usize = 10;
+
+/// Short side below which a film is enlarged twofold (the authors of the net use the same bound).
+const SMALL_SIDE: usize = 736;
+
 /// Finds text in every frame.
 pub(crate) fn find(film: &Film, detector: &mut Detector) -> Result<Vec<FoundBox>, RedactError> {
     let mut boxes = Vec::new();
@@ -38,12 +45,11 @@ fn look(
     detector: &mut Detector,
     found: &mut Vec<Component>,
 ) -> Result<(), RedactError> {
-    // A frame without any contrast has no text; the net is not asked.
-    if view.pixels.iter().min() == view.pixels.iter().max() {
-        return Ok(());
-    }
-    let long = view.width.max(view.height);
-    if long > NATIVE_SIDE {
+    let (long, short) = (view.width.max(view.height), view.width.min(view.height));
+    if short < SMALL_SIDE && long < SMALL_SIDE * 2 {
+        // Small films carry small text: the net wants letters of about 15 pixels.
+        tiles(&enlarged(view, 2), view, detector, found)?;
+    } else if long > NATIVE_SIDE {
         tiles(&scale_to(view, NATIVE_SIDE), view, detector, found)?;
     } else {
         tiles(view, view, detector, found)?;
@@ -54,6 +60,43 @@ fn look(
     Ok(())
 }
 
+/// Enlarges by a whole number, linear between pixel centres.
+fn enlarged(view: &Grey, factor: usize) -> Grey {
+    let at = |new: usize, old_side: usize| {
+        let place = ((new as f32 + 0.5) / factor as f32 - 0.5).max(0.0);
+        let low = place as usize;
+        (low, (low + 1).min(old_side - 1), place - low as f32)
+    };
+    let (width, height) = (view.width * factor, view.height * factor);
+    let mut pixels = Vec::with_capacity(width * height);
+    for y in 0..height {
+        let (upper, lower, down) = at(y, view.height);
+        for x in 0..width {
+            let (left, right, across) = at(x, view.width);
+            let value = |x: usize, y: usize| {
+                f32::from(view.pixels.get(y * view.width + x).copied().unwrap_or(0))
+            };
+            let top = value(left, upper) * (1.0 - across) + value(right, upper) * across;
+            let bottom = value(left, lower) * (1.0 - across) + value(right, lower) * across;
+            pixels.push((top * (1.0 - down) + bottom * down + 0.5) as u8);
+        }
+    }
+    Grey {
+        width,
+        height,
+        pixels,
+    }
+}
+
+/// Where a looked-at picture lies in the film: a pixel of it is `across` by `down` film pixels.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    left: f32,
+    top: f32,
+    across: f32,
+    down: f32,
+}
+
 /// Looks at `scaled` tile by tile and adds boxes in the pixels of `original`.
 fn tiles(
     scaled: &Grey,
@@ -61,30 +104,101 @@ fn tiles(
     detector: &mut Detector,
     found: &mut Vec<Component>,
 ) -> Result<(), RedactError> {
-    let (tile, overlap) = (detector.tile(), detector.overlap());
-    for top in starts(scaled.height, tile, overlap) {
-        for left in starts(scaled.width, tile, overlap) {
-            let (width, height) = (tile.min(scaled.width - left), tile.min(scaled.height - top));
-            let mut pixels = Vec::with_capacity(width * height);
-            for row in top..top + height {
-                let from = row * scaled.width + left;
-                pixels.extend_from_slice(
-                    scaled
-                        .pixels
-                        .get(from..from + width)
-                        .ok_or(RedactError::DetectorFailed)?,
-                );
-            }
-            if pixels.iter().min() == pixels.iter().max() {
-                continue;
-            }
-            let map = detector.look(&pixels, width, height)?;
-            for core in components(&map, width, height, detector.thresholds()) {
-                found.push(grown(core, left, top, scaled, original));
-            }
+    let across = original.width as f32 / scaled.width as f32;
+    let down = original.height as f32 / scaled.height as f32;
+    for top in starts(scaled.height, detector.tile(), detector.overlap()) {
+        for left in starts(scaled.width, detector.tile(), detector.overlap()) {
+            let tile = cut(scaled, left, top, detector.tile(), detector.tile());
+            let place = Place {
+                left: left as f32 * across,
+                top: top as f32 * down,
+                across,
+                down,
+            };
+            look_at(&tile, place, original, detector, found)?;
         }
     }
     Ok(())
+}
+
+/// Looks at one picture. Cores far thicker than a line (the net takes a rib cage for a letter) are
+/// looked at again from so far away that a letter of that size would be a normal one; they count only
+/// if they are found there too.
+fn look_at(
+    picture: &Grey,
+    place: Place,
+    original: &Grey,
+    detector: &mut Detector,
+    found: &mut Vec<Component>,
+) -> Result<(), RedactError> {
+    let cores = seen(picture, detector)?;
+    for core in cores {
+        if core.thickness <= THICK {
+            found.push(grown(core, place, original));
+            continue;
+        }
+        let reach = (core.right - core.left).max(core.bottom - core.top) / 2;
+        let (left, top) = (
+            core.left.saturating_sub(reach),
+            core.top.saturating_sub(reach),
+        );
+        let part = cut(
+            picture,
+            left,
+            top,
+            core.right + reach - left,
+            core.bottom + reach - top,
+        );
+        let long = part.width.max(part.height);
+        let small = scale_to(&part, (long * NORMAL / core.thickness).max(32).min(long));
+        let across = place.across * part.width as f32 / small.width as f32;
+        let down = place.down * part.height as f32 / small.height as f32;
+        let nearer = Place {
+            left: place.left + left as f32 * place.across,
+            top: place.top + top as f32 * place.down,
+            across,
+            down,
+        };
+        for again in seen(&small, detector)?
+            .into_iter()
+            .filter(|again| again.thickness <= THICK)
+        {
+            found.push(grown(again, nearer, original));
+        }
+    }
+    Ok(())
+}
+
+/// Cores in one picture; a picture without any contrast has no text and the net is not asked.
+fn seen(picture: &Grey, detector: &mut Detector) -> Result<Vec<Component>, RedactError> {
+    if picture.pixels.iter().min() == picture.pixels.iter().max() {
+        return Ok(Vec::new());
+    }
+    let map = detector.look(&picture.pixels, picture.width, picture.height)?;
+    Ok(components(
+        &map,
+        picture.width,
+        picture.height,
+        detector.thresholds(),
+    ))
+}
+
+/// A part of a picture, cut off at its edges.
+fn cut(from: &Grey, left: usize, top: usize, width: usize, height: usize) -> Grey {
+    let (right, bottom) = (
+        (left + width).min(from.width),
+        (top + height).min(from.height),
+    );
+    let rows = (top..bottom).flat_map(|row| {
+        from.pixels
+            .get(row * from.width + left..row * from.width + right)
+            .unwrap_or_default()
+    });
+    Grey {
+        width: right - left,
+        height: bottom - top,
+        pixels: rows.copied().collect(),
+    }
 }
 
 /// Where tiles begin so that they cover `side` and overlap by at least `overlap`.
@@ -97,51 +211,53 @@ fn starts(side: usize, tile: usize, overlap: usize) -> Vec<usize> {
     starts
 }
 
-/// The net is trained on shrunken text regions (DB, shrink ratio 0.4): a core is about 0.4 of the
-/// line's height. It grows by its own height plus a margin on every side, then back to the scale of the film.
-fn grown(core: Component, left: usize, top: usize, scaled: &Grey, original: &Grey) -> Component {
-    let line = (core.right - core.left).min(core.bottom - core.top);
-    let margin = line.min(96) + 4;
-    let across = |at: usize| (at * original.width) / scaled.width;
-    let down = |at: usize| (at * original.height) / scaled.height;
+/// The net is trained on shrunken text regions (DB, shrink ratio 0.4): a core is well below half of the
+/// line's height. It grows by more than its own height on every side, then back to the scale of the
+/// film.
+fn grown(core: Component, place: Place, original: &Grey) -> Component {
+    let margin = (core.thickness + core.thickness / 2) as f32 + 5.0;
+    let low =
+        |at: usize, from: f32, scale: f32| (from + (at as f32 - margin) * scale).max(0.0) as usize;
+    let high =
+        |at: usize, from: f32, scale: f32| (from + (at as f32 + margin) * scale).ceil() as usize;
+    let left = low(core.left, place.left, place.across).min(original.width - 1);
+    let top = low(core.top, place.top, place.down).min(original.height - 1);
     Component {
-        left: across((core.left + left).saturating_sub(margin)),
-        top: down((core.top + top).saturating_sub(margin)),
-        right: (across(core.right + left + margin) + 1).min(original.width),
-        bottom: (down(core.bottom + top + margin) + 1).min(original.height),
-        score: core.score,
+        left,
+        top,
+        right: high(core.right, place.left, place.across).clamp(left + 1, original.width),
+        bottom: high(core.bottom, place.top, place.down).clamp(top + 1, original.height),
+        ..core
     }
 }
 
-/// Joins boxes that mostly lie in each other: the same line seen in two tiles or views.
+/// Joins boxes that are nearly the same (a line seen in two tiles or views) and drops boxes inside
+/// others. Boxes that merely touch stay apart: their common hull could swallow a lung.
 fn joined(mut boxes: Vec<Component>) -> Vec<Component> {
     let area = |c: &Component| (c.right - c.left) * (c.bottom - c.top);
     let mut out: Vec<Component> = Vec::new();
     while let Some(mut one) = boxes.pop() {
         while let Some(at) = out.iter().position(|other| {
-            let width = one
-                .right
-                .min(other.right)
-                .saturating_sub(one.left.max(other.left));
-            let height = one
-                .bottom
-                .min(other.bottom)
-                .saturating_sub(one.top.max(other.top));
-            width * height * 2 > area(&one).min(area(other))
+            let hull = hull(&one, other);
+            area(&hull) * 10 <= area(&one).max(area(other)) * 12
         }) {
-            let other = out.swap_remove(at);
-            one = Component {
-                left: one.left.min(other.left),
-                top: one.top.min(other.top),
-                right: one.right.max(other.right),
-                bottom: one.bottom.max(other.bottom),
-                score: one.score.max(other.score),
-            };
+            one = hull(&one, &out.swap_remove(at));
         }
         out.push(one);
     }
     out.sort_by_key(|c| (c.top, c.left));
     out
+}
+
+fn hull(one: &Component, other: &Component) -> Component {
+    Component {
+        left: one.left.min(other.left),
+        top: one.top.min(other.top),
+        right: one.right.max(other.right),
+        bottom: one.bottom.max(other.bottom),
+        score: one.score.max(other.score),
+        thickness: one.thickness.max(other.thickness),
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +281,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn joining_covers_what_was_found(list in proptest::collection::vec((0usize..90, 0usize..90, 1usize..20, 1usize..20), 0..20)) {
-            let boxes: Vec<Component> = list.iter().map(|&(x, y, w, h)| Component { left: x, top: y, right: x + w, bottom: y + h, score: 0.5 }).collect();
+            let boxes: Vec<Component> = list.iter().map(|&(x, y, w, h)| Component { left: x, top: y, right: x + w, bottom: y + h, score: 0.5, thickness: 1 }).collect();
             let out = joined(boxes.clone());
             for b in boxes {
                 assert!(out.iter().any(|o| o.left <= b.left && o.top <= b.top && o.right >= b.right && o.bottom >= b.bottom));

@@ -224,7 +224,8 @@ impl Walk {
         };
         let encoding = self.inside();
         let big = encoding == Encoding::ExplicitBig;
-        let [g0, g1, e0, e1, a, b, c, d] = *head;
+        let [g0, g1, e0, e1, tail @ ..] = *head;
+        let [vr0, vr1, short0, short1] = tail;
         let u16_of = |bytes: [u8; 2]| {
             if big {
                 u16::from_be_bytes(bytes)
@@ -242,7 +243,7 @@ impl Walk {
         let tag = (u16_of([g0, g1]), u16_of([e0, e1]));
         // Items and delimiters have no VR in any encoding.
         if tag.0 == 0xFFFE {
-            let length = u32_of([a, b, c, d]);
+            let length = u32_of(tail);
             self.head.clear();
             return self.item(tag.1, length);
         }
@@ -251,9 +252,9 @@ impl Walk {
         }
         if encoding == Encoding::ImplicitLittle {
             self.head.clear();
-            return self.element(tag, None, u32_of([a, b, c, d]));
+            return self.element(tag, None, u32_of(tail));
         }
-        let vr = [a, b];
+        let vr = [vr0, vr1];
         if !vr.iter().all(u8::is_ascii_uppercase) {
             return Err(ScanError::Malformed);
         }
@@ -275,22 +276,23 @@ impl Walk {
         );
         if !long {
             self.head.clear();
-            return self.element(tag, Some(vr), u16_of([c, d]).into());
+            return self.element(tag, Some(vr), u16_of([short0, short1]).into());
         }
-        let Some(&[.., w, x, y, z]) = self.head.first_chunk::<12>() else {
+        let Some([_, _, _, _, _, _, _, _, length @ ..]) = self.head.first_chunk::<12>().copied()
+        else {
             return Ok(());
         };
         self.head.clear();
-        self.element(tag, Some(vr), u32_of([w, x, y, z]))
+        self.element(tag, Some(vr), u32_of(length))
     }
 
     fn item(&mut self, element: u16, length: u32) -> Result<(), ScanError> {
         match (element, self.open.last().copied()) {
             (0xE000, Some(Open::Sequence(encoding))) => {
                 if length == UNDEFINED {
-                    self.enter(Open::Item(encoding))?
+                    self.enter(Open::Item(encoding))?;
                 } else {
-                    self.skip = length.into()
+                    self.skip = length.into();
                 }
             }
             (0xE000, Some(Open::Fragments)) if length != UNDEFINED => self.skip = length.into(),

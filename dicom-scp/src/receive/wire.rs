@@ -167,7 +167,7 @@ impl Wire {
     /// Sends A-ABORT and closes.
     pub(crate) async fn abort(mut self, reason: AbortRQServiceProviderReason) {
         let source = AbortRQSource::ServiceProvider(reason);
-        drop(self.send(&Pdu::AbortRQ { source }).await);
+        self.send(&Pdu::AbortRQ { source }).await.ok();
         self.close().await;
     }
 

@@ -387,7 +387,7 @@ mod tests {
     fn an_object_that_comes_in_time_starts_the_quiet_time_again() {
         let mut list = Worklist::default();
         list.apply(0, stored(1, 9, 1, 1, false));
-        let (due, next) = list.due(Duration::from_secs(60));
+        let (due, next) = list.due(Duration::from_mins(1));
         assert!(due.is_empty() && next.is_some_and(|next| next > Duration::from_secs(50)));
     }
 }

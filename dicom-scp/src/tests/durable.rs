@@ -67,7 +67,7 @@ async fn no_identifier_is_on_the_disk_in_clear() {
         .unwrap();
     assert_eq!(
         holding(&site.state(), &words),
-        [planted.clone()],
+        std::slice::from_ref(&planted),
         "the scan has to find the planted one, and no other"
     );
     std::fs::remove_file(planted).unwrap();

@@ -26,8 +26,15 @@ async fn a_study_arrives_signed_sealed_and_without_its_identity() {
     let site = Site::new().await;
     let room = site.start().await;
     let mut scu = Scu::associate(room.dimse).await;
-    for instance in 1..=2 {
-        assert_eq!(scu.store(&Film::new(1, instance)).await, Some(0));
+    // The second one takes more than one chunk on the wire.
+    for film in [
+        Film::new(1, 1),
+        Film {
+            side: 1500,
+            ..Film::new(1, 2)
+        },
+    ] {
+        assert_eq!(scu.store(&film).await, Some(0));
     }
     scu.release().await;
     let rows = room.settled(1).await;

@@ -50,10 +50,7 @@ impl Cleaner {
         let (bytes, sop_instance_uid, facts, own) =
             deidentified.await.map_err(|_| ReasonCode::GuardFailed)??;
 
-        let redacted = redactor
-            .redact(bytes)
-            .await
-            .map_err(|error| redact_reason(&error))?;
+        let redacted = redactor.redact(bytes).await.map_err(redact_reason)?;
         let (object, png, boxes) = redacted.into_parts();
 
         // The gate reads the encoded bytes again: it trusts neither step before it.
@@ -82,7 +79,7 @@ impl Cleaner {
         let redacted = redactor
             .redact_picture(picture.into())
             .await
-            .map_err(|error| redact_reason(&error))?;
+            .map_err(redact_reason)?;
         let film = CleanFilm {
             sop_instance_uid: picture_uid(),
             png: redacted.rendition().to_vec(),
@@ -97,7 +94,7 @@ fn count(boxes: usize) -> u32 {
 }
 
 /// What the file is to blame for, and what our own machinery is.
-fn redact_reason(error: &cloister_redact::RedactError) -> ReasonCode {
+fn redact_reason(error: cloister_redact::RedactError) -> ReasonCode {
     use cloister_redact::RedactError as E;
     match error {
         E::Undecodable(_) | E::UnknownTransferSyntax | E::TooLarge => ReasonCode::FilmUnreadable,

@@ -197,9 +197,9 @@ impl Batch {
         let mut released = Vec::new();
         for (row, kept) in std::mem::take(&mut self.rows).into_iter().zip(kept) {
             if kept {
-                self.rows.push(row)
+                self.rows.push(row);
             } else {
-                released.push(row)
+                released.push(row);
             }
         }
         self.rows.extend(added);

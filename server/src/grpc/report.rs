@@ -1,12 +1,13 @@
 //! `ReportService`. No method lets a word of the request into a status.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::v1;
 use cloister_proto::v1::report_service_server::ReportService;
-use futures_util::Stream;
+use futures_util::{FutureExt, Stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -35,10 +36,11 @@ impl Reports {
         if self.0.shutdown.is_triggered() {
             return Err(Fault::Stopping);
         }
-        self.0
-            .pipeline
-            .run(submitted, progress)
+        // A panic in a step ends this request only, and says nothing but that.
+        AssertUnwindSafe(self.0.pipeline.run(submitted, progress))
+            .catch_unwind()
             .await
+            .map_err(|_| Fault::Internal)?
             .map(Assessed::into_report)
     }
 

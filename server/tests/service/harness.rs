@@ -60,7 +60,7 @@ impl Server {
             shutdown,
             task,
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !server.ready_file().exists() {
             assert!(
                 !server.task.is_finished() && Instant::now() < deadline,

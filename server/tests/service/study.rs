@@ -56,7 +56,7 @@ async fn outcomes_follow_labels_confidence_films_and_withheld_objects() {
     let server = Server::start().await;
     let run = async |films: usize, query: &str, withheld: u32| {
         let study = Study::with(&server, films, query, |manifest| {
-            manifest.withheld_objects = withheld
+            manifest.withheld_objects = withheld;
         });
         let report = report_of(server.submit(&study).await.unwrap());
         let assessment = report.assessment.clone().unwrap();

@@ -35,13 +35,8 @@ pub(super) fn choose(dir: Option<&Path>) -> Result<Films> {
 fn drawn() -> Result<Films> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).context("no randomness")?;
-    let spec = StudySpec {
-        seed: u64::from_le_bytes(seed),
-        patient: Patient::made_up(),
-        films: 2,
-        side: 1024,
-        burned_in: 1,
-    };
+    let mut spec = StudySpec::chest(u64::from_le_bytes(seed), Patient::made_up(), 2, 1024);
+    spec.burned_in = 1;
     let study = draw(&spec)?;
     Ok(Films {
         films: study.files.iter().map(|file| Ok(Film::parse(file)?)).collect::<Result<_>>()?,

@@ -37,8 +37,8 @@ pub(crate) fn is_blanked_and_nothing_else_changes() {
             16,
             "MONOCHROME1",
             vec![
-                line("MEIER^HANS", 30, 30, 28, 0.0),
-                line("ID 4711", 560, 700, 21, 0.05),
+                line("MEIER^HANS", 30, 30, 28, 0.9),
+                line("ID 4711", 560, 700, 21, 1.0),
             ],
         ),
         (

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn explicit(tag: (u16, u16), vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+fn explicit(tag: (u16, u16), vr: &[u8], value: &[u8]) -> Vec<u8> {
     let mut out = [tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat();
     out.extend_from_slice(vr);
     if matches!(vr, b"OB" | b"OW" | b"SQ" | b"UN") {
@@ -16,7 +16,7 @@ fn explicit(tag: (u16, u16), vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
 }
 
 /// An element of undefined length with whatever follows.
-fn undefined(tag: (u16, u16), vr: &[u8; 2], inside: &[u8]) -> Vec<u8> {
+fn undefined(tag: (u16, u16), vr: &[u8], inside: &[u8]) -> Vec<u8> {
     let mut out = [tag.0.to_le_bytes(), tag.1.to_le_bytes()].concat();
     out.extend_from_slice(vr);
     out.extend_from_slice(&[0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
@@ -80,13 +80,14 @@ fn finds_the_outer_uids_and_not_the_nested_ones_at_any_split() {
 }
 
 #[test]
-fn every_cut_is_noticed() {
+fn every_cut_is_noticed_except_between_two_outer_elements() {
     let bytes = sample();
+    // What ends after the last UID is whole as far as a walk can tell; without pixels it does not
+    // get far.
+    let pixels = bytes.len() - (12 + 8 + 12 + 8);
     for cut in 0..bytes.len() {
-        assert!(
-            scan(uids::EXPLICIT_VR_LITTLE_ENDIAN, &bytes[..cut], 5).is_err(),
-            "{cut}"
-        );
+        let whole = scan(uids::EXPLICIT_VR_LITTLE_ENDIAN, &bytes[..cut], 5).is_ok();
+        assert_eq!(whole, cut == pixels, "{cut}");
     }
 }
 
