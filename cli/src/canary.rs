@@ -65,7 +65,9 @@ fn look(path: &Path, known: &KnownIdentifiers, scan: &mut Scan) -> io::Result<()
     scan.files += 1;
     scan.bytes += bytes.len() as u64;
     // A name in a file name is as bad as one inside.
-    let name_hit = path.file_name().is_some_and(|name| known.is_hit(&name.to_string_lossy()));
+    let name_hit = path
+        .file_name()
+        .is_some_and(|name| known.is_hit(&name.to_string_lossy()));
     if name_hit || known.find_in_bytes(&bytes) {
         scan.hits.push(path.to_owned());
     }

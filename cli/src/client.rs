@@ -57,11 +57,22 @@ impl ClientArgs {
         let state = self.state()?;
         let pki = state.as_ref().map(State::pki);
         let file = |given: &Option<PathBuf>, own: Option<PathBuf>, option: &str| {
-            given.clone().or(own).ok_or_else(|| usage(format!("give --state or {option}")))
+            given
+                .clone()
+                .or(own)
+                .ok_or_else(|| usage(format!("give --state or {option}")))
         };
         let tls = TlsFiles {
-            certificate: file(&self.cert, pki.as_ref().map(|p| p.certificate(party)), "--cert")?,
-            key: file(&self.cert_key, pki.as_ref().map(|p| p.tls_key(party)), "--cert-key")?,
+            certificate: file(
+                &self.cert,
+                pki.as_ref().map(|p| p.certificate(party)),
+                "--cert",
+            )?,
+            key: file(
+                &self.cert_key,
+                pki.as_ref().map(|p| p.tls_key(party)),
+                "--cert-key",
+            )?,
             peer_ca: file(&self.ca, pki.as_ref().map(Pki::ca), "--ca")?,
         };
         let endpoint = match (&self.endpoint, &state) {
@@ -70,10 +81,16 @@ impl ClientArgs {
             (None, None) => return Err(usage("give --state or --endpoint")),
         };
         let sidecar = match &self.sidecar {
-            Some(id) => SpiffeId::parse(id).map_err(|error| usage(format!("--sidecar: {error}")))?,
+            Some(id) => {
+                SpiffeId::parse(id).map_err(|error| usage(format!("--sidecar: {error}")))?
+            }
             None => sidecar_of(&identity_in(&tls.certificate)?)?,
         };
-        Ok(Client { endpoint, tls, sidecar })
+        Ok(Client {
+            endpoint,
+            tls,
+            sidecar,
+        })
     }
 }
 
@@ -83,7 +100,10 @@ impl ClientArgs {
 /// When it does not run.
 pub fn endpoint_of(state: &State) -> Result<String> {
     let ready = ReadyFile::read(state, Room::Sidecar).with_context(|| {
-        format!("the sidecar of {} is not running (no ready.json)", state.root().display())
+        format!(
+            "the sidecar of {} is not running (no ready.json)",
+            state.root().display()
+        )
     })?;
     Ok(format!("https://{}", ready.address(Room::Sidecar, "mtls")?))
 }
@@ -99,7 +119,11 @@ pub fn identity_in(certificate: &Path) -> Result<SpiffeId> {
 }
 
 fn sidecar_of(caller: &SpiffeId) -> Result<SpiffeId> {
-    Ok(SpiffeId::new(caller.trust_domain(), Role::Sidecar, "sidecar")?)
+    Ok(SpiffeId::new(
+        caller.trust_domain(),
+        Role::Sidecar,
+        "sidecar",
+    )?)
 }
 
 /// A settled caller.
@@ -126,7 +150,11 @@ impl Client {
             peer_ca: pki.ca(),
         };
         let sidecar = sidecar_of(&identity_in(&tls.certificate)?)?;
-        Ok(Self { endpoint: endpoint_of(state)?, tls, sidecar })
+        Ok(Self {
+            endpoint: endpoint_of(state)?,
+            tls,
+            sidecar,
+        })
     }
 
     /// Connects.
@@ -162,5 +190,9 @@ impl Client {
 
 /// An error status as one sentence: code and the service's own closed text.
 pub fn status_error(status: &tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("the sidecar answered {:?}: {}", status.code(), status.message())
+    anyhow::anyhow!(
+        "the sidecar answered {:?}: {}",
+        status.code(),
+        status.message()
+    )
 }

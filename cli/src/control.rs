@@ -56,8 +56,12 @@ async fn ask(socket: &Path, list: &str) -> Result<Answer> {
 
 async fn exchange(socket: &Path, list: &str) -> Result<Answer> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(format!("{{\"list\":\"{list}\"}}\n").as_bytes()).await?;
+    stream
+        .write_all(format!("{{\"list\":\"{list}\"}}\n").as_bytes())
+        .await?;
     let mut line = Vec::new();
-    BufReader::new(stream.take(MAX_BYTES)).read_until(b'\n', &mut line).await?;
+    BufReader::new(stream.take(MAX_BYTES))
+        .read_until(b'\n', &mut line)
+        .await?;
     Ok(serde_json::from_slice(&line)?)
 }

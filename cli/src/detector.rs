@@ -58,5 +58,7 @@ pub(crate) fn models_dir(named: Option<&Path>) -> Result<PathBuf> {
         .chain(here.ancestors())
         .map(|dir| dir.join("models"))
         .find(|models| models.join("TRUSTED.toml").is_file())
-        .ok_or_else(|| usage("no models folder above this executable or the current folder; give --models"))
+        .ok_or_else(|| {
+            usage("no models folder above this executable or the current folder; give --models")
+        })
 }

@@ -24,14 +24,22 @@ pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
 
 /// The exit code of an error.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    ExitCode::from(if is_usage(error) { exit::USAGE } else { exit::FAILED })
+    ExitCode::from(if is_usage(error) {
+        exit::USAGE
+    } else {
+        exit::FAILED
+    })
 }
 
 /// The error as one line: causes joined, line breaks and repeats removed.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = cause
+            .to_string()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         // Many library errors print their source themselves.
         if !text.is_empty() && !parts.last().is_some_and(|last| last.contains(&text)) {
             parts.push(text);
@@ -48,7 +56,9 @@ mod tests {
 
     #[test]
     fn usage_is_found_below_added_context() {
-        let error = Err::<(), _>(usage("no such suite")).context("generating a key").unwrap_err();
+        let error = Err::<(), _>(usage("no such suite"))
+            .context("generating a key")
+            .unwrap_err();
         assert!(is_usage(&error));
         assert_eq!(one_line(&error), "generating a key: no such suite");
     }

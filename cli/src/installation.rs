@@ -43,7 +43,10 @@ impl Installation {
     ) -> Result<Self> {
         let state = State::at(root)?;
         if state.root().as_os_str().len() > MAX_ROOT_BYTES {
-            bail!("{} is too long for Unix sockets; choose a shorter folder", root.display());
+            bail!(
+                "{} is too long for Unix sockets; choose a shorter folder",
+                root.display()
+            );
         }
         durable::create_dir_all(state.root(), 0o700).with_context(|| root.display().to_string())?;
         let plan = Plan::for_trust_domain(&settings.trust_domain);
@@ -56,11 +59,22 @@ impl Installation {
             groups: std::slice::from_ref(&settings.recipient_group),
             days: 365,
         };
-        recipient::enrol(&state.directory(), &pki.enrolment_key(), &public, &enrolment)?;
+        recipient::enrol(
+            &state.directory(),
+            &pki.enrolment_key(),
+            &public,
+            &enrolment,
+        )?;
         for room in Room::ALL {
             durable::create_dir_all(&state.room(room), 0o700)?;
         }
-        Ok(Self { state, settings, binaries, log_to, rooms: Rooms::new() })
+        Ok(Self {
+            state,
+            settings,
+            binaries,
+            log_to,
+            rooms: Rooms::new(),
+        })
     }
 
     /// Where its files are.
@@ -88,7 +102,9 @@ impl Installation {
     /// When it does not become ready.
     pub async fn start_room(&mut self, room: Room) -> Result<()> {
         self.write_configs()?;
-        self.rooms.start(&self.state, room, &self.binaries, self.log_to).await?;
+        self.rooms
+            .start(&self.state, room, &self.binaries, self.log_to)
+            .await?;
         self.settings.pin(room, &self.ready(room)?)?;
         self.write_configs()
     }
@@ -121,7 +137,9 @@ impl Installation {
     }
 
     fn take(&mut self, room: Room) -> Result<Running> {
-        self.rooms.take(room).with_context(|| format!("{room} does not run"))
+        self.rooms
+            .take(room)
+            .with_context(|| format!("{room} does not run"))
     }
 
     /// The running rooms, to wait for a death.

@@ -52,7 +52,10 @@ fn parse<T: DeserializeOwned>(mut reader: impl BufRead) -> impl Iterator<Item = 
             // serde's message may quote the text; only place and kind go out.
             return Some(serde_json::from_slice(&line).map_err(|error| {
                 let kind = format!("{:?}", error.classify()).to_lowercase();
-                usage(format!("line {number}, column {}: {kind} error", error.column()))
+                usage(format!(
+                    "line {number}, column {}: {kind} error",
+                    error.column()
+                ))
             }));
         }
     })
@@ -91,15 +94,21 @@ mod tests {
 
     #[test]
     fn lines_come_in_order_and_empty_ones_are_skipped() {
-        let lines: Vec<Line> =
-            parse(&b"{\"id\":1}\n\n{\"id\":2}"[..]).collect::<Result<_, _>>().unwrap();
+        let lines: Vec<Line> = parse(&b"{\"id\":1}\n\n{\"id\":2}"[..])
+            .collect::<Result<_, _>>()
+            .unwrap();
         assert_eq!(lines, [Line { id: 1 }, Line { id: 2 }]);
     }
 
     #[test]
     fn an_error_names_the_line_and_never_its_text() {
-        let error = parse::<Line>(&b"{\"id\":1}\n{\"id\":\"CANARY\"}\n"[..]).nth(1).unwrap();
+        let error = parse::<Line>(&b"{\"id\":1}\n{\"id\":\"CANARY\"}\n"[..])
+            .nth(1)
+            .unwrap();
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("line 2") && !text.contains("CANARY"), "{text}");
+        assert!(
+            text.contains("line 2") && !text.contains("CANARY"),
+            "{text}"
+        );
     }
 }

@@ -111,10 +111,13 @@ pub fn open_report(
     let origin = receipt.log_origin.clone();
     let log_key = trust
         .audit_key(&origin)
-        .ok_or_else(|| OpeningError::UnknownLog { origin: origin.clone() })?;
+        .ok_or_else(|| OpeningError::UnknownLog {
+            origin: origin.clone(),
+        })?;
     let event = cloister_audit::verify_inclusion(&inclusion(proof)?, &origin, log_key)?;
     let sealed_sha256: [u8; 32] = Sha256::digest(sealed.encode_to_vec()).into();
-    let same_report = event.report_id().map(|id| id.as_bytes().to_vec()) == Some(header.report_id.clone());
+    let same_report =
+        event.report_id().map(|id| id.as_bytes().to_vec()) == Some(header.report_id.clone());
     let same_bytes = event.sha256() == Some(&sealed_sha256);
     if event.action() != Action::ReportReleased || !same_report || !same_bytes {
         return Err(OpeningError::OtherRecord);

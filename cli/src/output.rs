@@ -18,7 +18,10 @@ pub(crate) struct Output {
 impl Output {
     /// JSON lines if asked for; progress only where somebody looks.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, terminal: std::io::stdout().is_terminal() }
+        Self {
+            json,
+            terminal: std::io::stdout().is_terminal(),
+        }
     }
 
     /// Whether machine-readable output was asked for.

@@ -24,7 +24,8 @@ pub(crate) fn side_by_side(before: &[u8], after: &[u8]) -> Result<Vec<u8>> {
     imageops::replace(&mut both, &before, 0, 0);
     imageops::replace(&mut both, &after, i64::from(before.width() + GAP), 0);
     let mut png = Cursor::new(Vec::new());
-    both.write_to(&mut png, ImageFormat::Png).context("encoding the picture")?;
+    both.write_to(&mut png, ImageFormat::Png)
+        .context("encoding the picture")?;
     Ok(png.into_inner())
 }
 

@@ -75,7 +75,10 @@ pub fn identity_of_party(trust_domain: &str, party: &str) -> Result<SpiffeId> {
 pub fn create(dir: &Path, plan: &Plan) -> Result<Pki> {
     let pki = Pki::at(dir);
     if pki.ca_key().exists() || pki.trust().exists() {
-        anyhow::bail!("{} holds a PKI already; nothing is overwritten", dir.display());
+        anyhow::bail!(
+            "{} holds a PKI already; nothing is overwritten",
+            dir.display()
+        );
     }
     durable::create_dir_all(dir, 0o700).with_context(|| dir.display().to_string())?;
     certificates(&pki, plan)?;
@@ -86,11 +89,18 @@ pub fn create(dir: &Path, plan: &Plan) -> Result<Pki> {
     let mut audit_keys = Vec::new();
     for room in [Room::DicomScp, Room::Sidecar] {
         let key = signing_key(&pki.audit_key(room))?;
-        audit_keys.push(AuditKey { origin: plan.origin(room), key });
+        audit_keys.push(AuditKey {
+            origin: plan.origin(room),
+            key,
+        });
     }
     write_public(&pki.enrolment_public(), &enrolment)?;
     write_public(&pki.manifest_public(), &manifest)?;
-    for path in [pki.wrapping_key(), pki.pseudonym_key(), pki.server_pseudonym_key()] {
+    for path in [
+        pki.wrapping_key(),
+        pki.pseudonym_key(),
+        pki.server_pseudonym_key(),
+    ] {
         let mut key = Zeroizing::new([0u8; 32]);
         getrandom::fill(key.as_mut()).context("no randomness")?;
         write_secret(&path, key.as_ref())?;
@@ -111,13 +121,19 @@ fn certificates(pki: &Pki, plan: &Plan) -> Result<()> {
     write_file(&pki.ca(), authority.ca_pem().as_bytes())?;
     let mut dns = vec!["localhost"];
     dns.extend(plan.dns.iter().map(String::as_str));
-    let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let mut ips = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
     ips.extend(&plan.ips);
     for (party, role, name) in PARTIES {
         let identity = SpiffeId::new(&plan.trust_domain, role, name)?;
         // Only the sidecar listens; a client's certificate needs no host name.
-        let (dns, ips): (&[&str], &[IpAddr]) =
-            if role == Role::Sidecar { (&dns, &ips) } else { (&[], &[]) };
+        let (dns, ips): (&[&str], &[IpAddr]) = if role == Role::Sidecar {
+            (&dns, &ips)
+        } else {
+            (&[], &[])
+        };
         let issued = authority.issue(&identity, dns, ips, plan.days)?;
         write_secret(&pki.tls_key(party), issued.key_pem.as_bytes())?;
         write_file(&pki.certificate(party), issued.cert_pem.as_bytes())?;

@@ -30,28 +30,34 @@ pub const SUITES: [(&str, Suite); 4] = [
 /// # Errors
 /// A usage error that lists the names.
 pub fn parse_suite(name: &str) -> Result<Suite> {
-    SUITES.into_iter().find(|(known, _)| *known == name).map(|(_, suite)| suite).ok_or_else(|| {
-        let names: Vec<_> = SUITES.iter().map(|(name, _)| *name).collect();
-        usage(format!("no suite {name:?}; there are {}", names.join(", ")))
-    })
+    SUITES
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, suite)| suite)
+        .ok_or_else(|| {
+            let names: Vec<_> = SUITES.iter().map(|(name, _)| *name).collect();
+            usage(format!("no suite {name:?}; there are {}", names.join(", ")))
+        })
 }
 
 /// The name of a suite.
 pub fn suite_name(suite: Suite) -> &'static str {
-    SUITES.into_iter().find(|(_, known)| *known == suite).map_or("unknown", |(name, _)| name)
+    SUITES
+        .into_iter()
+        .find(|(_, known)| *known == suite)
+        .map_or("unknown", |(name, _)| name)
 }
 
 /// Generates a key: private half to `path` (0600, never overwritten), public half to `path`.pub.
 ///
 /// # Errors
 /// When the file exists or cannot be written.
-pub fn generate(
-    path: &Path,
-    suite: Suite,
-    passphrase: Option<&str>,
-) -> Result<RecipientPublicKey> {
+pub fn generate(path: &Path, suite: Suite, passphrase: Option<&str>) -> Result<RecipientPublicKey> {
     if path.exists() {
-        anyhow::bail!("{} exists already; keys are never overwritten", path.display());
+        anyhow::bail!(
+            "{} exists already; keys are never overwritten",
+            path.display()
+        );
     }
     let key = RecipientPrivateKey::generate(suite)?;
     write_secret(path, key.to_pem(passphrase)?.as_bytes())?;
@@ -89,7 +95,9 @@ pub fn read_passphrase(path: Option<&Path>) -> Result<Option<Zeroizing<String>>>
     let bytes = read_secret(path)?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| anyhow::anyhow!("{} is not text", path.display()))?;
-    Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+    Ok(Some(Zeroizing::new(
+        text.lines().next().unwrap_or_default().to_owned(),
+    )))
 }
 
 /// Reads a public key line.
@@ -102,7 +110,11 @@ pub fn read_public(path: &Path) -> Result<RecipientPublicKey> {
 }
 
 fn public_line(key: &RecipientPublicKey) -> String {
-    format!("{PUBLIC_WORD} {} {}\n", suite_name(key.suite()), STANDARD.encode(key.to_bytes()))
+    format!(
+        "{PUBLIC_WORD} {} {}\n",
+        suite_name(key.suite()),
+        STANDARD.encode(key.to_bytes())
+    )
 }
 
 fn parse_public(text: &str) -> Result<RecipientPublicKey> {
@@ -111,7 +123,9 @@ fn parse_public(text: &str) -> Result<RecipientPublicKey> {
     else {
         return Err(usage(format!("not a line `{PUBLIC_WORD} SUITE BASE64`")));
     };
-    let bytes = STANDARD.decode(key).map_err(|_| usage("the key is not base64"))?;
+    let bytes = STANDARD
+        .decode(key)
+        .map_err(|_| usage("the key is not base64"))?;
     Ok(RecipientPublicKey::from_parts(parse_suite(suite)?, &bytes)?)
 }
 

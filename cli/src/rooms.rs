@@ -79,7 +79,9 @@ pub enum RoomsError {
 }
 
 fn hint(log: Option<&Path>) -> String {
-    log.map_or_else(String::new, |path| format!("; its log is {}", path.display()))
+    log.map_or_else(String::new, |path| {
+        format!("; its log is {}", path.display())
+    })
 }
 
 /// What a room wrote into `ready.json`.
@@ -105,7 +107,10 @@ impl ReadyFile {
         self.ports
             .get(name)
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| RoomsError::NoPort { room, name: name.to_owned() })
+            .ok_or_else(|| RoomsError::NoPort {
+                room,
+                name: name.to_owned(),
+            })
     }
 }
 
@@ -145,7 +150,10 @@ impl Running {
         let ready = state.ready(room);
         match std::fs::remove_file(&ready) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(RoomsError::File { path: ready, source });
+                return Err(RoomsError::File {
+                    path: ready,
+                    source,
+                });
             }
             _ => {}
         }
@@ -162,7 +170,9 @@ impl Running {
         if let Some(path) = &log {
             command.stderr(open_log(path)?);
         }
-        let child = command.spawn().map_err(|source| RoomsError::Spawn { room, source })?;
+        let child = command
+            .spawn()
+            .map_err(|source| RoomsError::Spawn { room, source })?;
         let mut running = Self { room, child, log };
         running.wait_ready(state).await?;
         Ok(running)
@@ -182,7 +192,10 @@ impl Running {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(RoomsError::NotReady { room: self.room, log: self.log.clone() });
+                return Err(RoomsError::NotReady {
+                    room: self.room,
+                    log: self.log.clone(),
+                });
             }
         }
     }
@@ -198,11 +211,18 @@ impl Running {
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>, RoomsError> {
-        self.child.try_wait().map_err(|source| RoomsError::Spawn { room: self.room, source })
+        self.child.try_wait().map_err(|source| RoomsError::Spawn {
+            room: self.room,
+            source,
+        })
     }
 
     fn died(&self, status: ExitStatus) -> RoomsError {
-        RoomsError::Died { room: self.room, status, log: self.log.clone() }
+        RoomsError::Died {
+            room: self.room,
+            status,
+            log: self.log.clone(),
+        }
     }
 
     /// SIGKILL, and waits until the process is gone: what a power cut or the OOM killer does.
@@ -211,7 +231,10 @@ impl Running {
     /// [`RoomsError::Spawn`].
     pub async fn kill(mut self) -> Result<(), RoomsError> {
         let room = self.room;
-        self.child.kill().await.map_err(|source| RoomsError::Spawn { room, source })
+        self.child
+            .kill()
+            .await
+            .map_err(|source| RoomsError::Spawn { room, source })
     }
 
     /// SIGTERM, then waits; SIGKILL after 30 s.
@@ -221,9 +244,13 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), RoomsError> {
         let room = self.room;
         let spawn = |source| RoomsError::Spawn { room, source };
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        if let Some(pid) = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+        {
             // The process may have ended by itself since; waiting tells.
-            drop(kill_process(pid, Signal::TERM));
+            kill_process(pid, Signal::TERM).ok();
         }
         let Ok(waited) = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await else {
             self.child.kill().await.map_err(spawn)?;
@@ -231,16 +258,27 @@ impl Running {
             return Err(self.died(status));
         };
         let status = waited.map_err(spawn)?;
-        if status.success() { Ok(()) } else { Err(self.died(status)) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(self.died(status))
+        }
     }
 }
 
 fn open_log(path: &Path) -> Result<File, RoomsError> {
-    let fail = |source| RoomsError::File { path: path.to_owned(), source };
+    let fail = |source| RoomsError::File {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(fail)?;
     }
-    OpenOptions::new().create(true).append(true).open(path).map_err(fail)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(fail)
 }
 
 /// The rooms of one installation.
@@ -266,13 +304,17 @@ impl Rooms {
         binaries: &Path,
         log_to: LogTo,
     ) -> Result<(), RoomsError> {
-        self.running.push(Running::start(state, room, binaries, log_to).await?);
+        self.running
+            .push(Running::start(state, room, binaries, log_to).await?);
         Ok(())
     }
 
     /// Takes a running room out, for example to kill it.
     pub fn take(&mut self, room: Room) -> Option<Running> {
-        let at = self.running.iter().position(|running| running.room == room)?;
+        let at = self
+            .running
+            .iter()
+            .position(|running| running.room == room)?;
         Some(self.running.remove(at))
     }
 

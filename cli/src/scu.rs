@@ -74,7 +74,9 @@ pub struct Film {
 
 impl fmt::Debug for Film {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Film").field("bytes", &self.data_set.len()).finish_non_exhaustive()
+        f.debug_struct("Film")
+            .field("bytes", &self.data_set.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +189,10 @@ impl Association {
         }
         let inner = in_time(options.establish_async(peer.address)).await??;
         // A P-DATA PDU is one write; waiting to fill a segment costs 40 ms a message.
-        inner_nodelay(inner).map(|inner| Self { inner, next_message_id: 1 })
+        inner_nodelay(inner).map(|inner| Self {
+            inner,
+            next_message_id: 1,
+        })
     }
 
     /// C-ECHO (PS3.7 section 9.1.5).
@@ -198,10 +203,18 @@ impl Association {
         let context = self.context(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)?;
         let id = self.take_message_id();
         let command = encode(&[
-            element(tags::AFFECTED_SOP_CLASS_UID, VR::UI, uids::VERIFICATION.into()),
+            element(
+                tags::AFFECTED_SOP_CLASS_UID,
+                VR::UI,
+                uids::VERIFICATION.into(),
+            ),
             element(tags::COMMAND_FIELD, VR::US, dicom_value!(U16, [0x0030])),
             element(tags::MESSAGE_ID, VR::US, dicom_value!(U16, [id])),
-            element(tags::COMMAND_DATA_SET_TYPE, VR::US, dicom_value!(U16, [0x0101])),
+            element(
+                tags::COMMAND_DATA_SET_TYPE,
+                VR::US,
+                dicom_value!(U16, [0x0101]),
+            ),
         ])?;
         self.send_command(context, command).await?;
         self.answer(0x8030, id).await
@@ -215,12 +228,24 @@ impl Association {
         let context = self.context(&film.sop_class, &film.transfer_syntax)?;
         let id = self.take_message_id();
         let command = encode(&[
-            element(tags::AFFECTED_SOP_CLASS_UID, VR::UI, film.sop_class.as_str().into()),
+            element(
+                tags::AFFECTED_SOP_CLASS_UID,
+                VR::UI,
+                film.sop_class.as_str().into(),
+            ),
             element(tags::COMMAND_FIELD, VR::US, dicom_value!(U16, [0x0001])),
             element(tags::MESSAGE_ID, VR::US, dicom_value!(U16, [id])),
             element(tags::PRIORITY, VR::US, dicom_value!(U16, [0x0000])),
-            element(tags::COMMAND_DATA_SET_TYPE, VR::US, dicom_value!(U16, [0x0000])),
-            element(tags::AFFECTED_SOP_INSTANCE_UID, VR::UI, film.sop_instance.as_str().into()),
+            element(
+                tags::COMMAND_DATA_SET_TYPE,
+                VR::US,
+                dicom_value!(U16, [0x0000]),
+            ),
+            element(
+                tags::AFFECTED_SOP_INSTANCE_UID,
+                VR::UI,
+                film.sop_instance.as_str().into(),
+            ),
         ])?;
         self.send_command(context, command).await?;
         in_time(async {
@@ -264,7 +289,9 @@ impl Association {
             data,
         };
         let pdu = Pdu::PData { data: vec![value] };
-        in_time(self.inner.send(&pdu)).await?.map_err(ScuError::from)
+        in_time(self.inner.send(&pdu))
+            .await?
+            .map_err(ScuError::from)
     }
 
     /// Waits for the response `command_field` to message `id` and gives its status.
@@ -301,12 +328,17 @@ pub async fn echo(peer: &Peer) -> Result<Status, ScuError> {
 fn inner_nodelay(
     mut inner: AsyncClientAssociation<TcpStream>,
 ) -> Result<AsyncClientAssociation<TcpStream>, ScuError> {
-    inner.inner_stream().set_nodelay(true).map_err(ScuError::Broken)?;
+    inner
+        .inner_stream()
+        .set_nodelay(true)
+        .map_err(ScuError::Broken)?;
     Ok(inner)
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, ScuError> {
-    tokio::time::timeout(PATIENCE, work).await.map_err(|_| ScuError::TimedOut)
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .map_err(|_| ScuError::TimedOut)
 }
 
 type Element = DataElement<InMemDicomObject>;
@@ -331,7 +363,11 @@ fn status_of(command: &[u8], command_field: u16, id: u16) -> Result<Status, ScuE
         .ok_or(ScuError::OutOfProtocol)?;
     let command = InMemDicomObject::read_dataset_with_ts(command, syntax)
         .map_err(|_| ScuError::OutOfProtocol)?;
-    let number = |tag| command.get(tag).and_then(|element| element.to_int::<u16>().ok());
+    let number = |tag| {
+        command
+            .get(tag)
+            .and_then(|element| element.to_int::<u16>().ok())
+    };
     let matches = number(tags::COMMAND_FIELD) == Some(command_field)
         && number(tags::MESSAGE_ID_BEING_RESPONDED_TO) == Some(id);
     match number(tags::STATUS) {
@@ -350,13 +386,23 @@ mod tests {
     fn a_response_to_another_message_is_out_of_protocol() {
         let response = encode(&[
             element(tags::COMMAND_FIELD, VR::US, dicom_value!(U16, [0x8001])),
-            element(tags::MESSAGE_ID_BEING_RESPONDED_TO, VR::US, dicom_value!(U16, [7])),
+            element(
+                tags::MESSAGE_ID_BEING_RESPONDED_TO,
+                VR::US,
+                dicom_value!(U16, [7]),
+            ),
             element(tags::STATUS, VR::US, dicom_value!(U16, [0xA700])),
         ])
         .unwrap();
         assert_eq!(status_of(&response, 0x8001, 7).unwrap(), Status(0xA700));
-        assert!(matches!(status_of(&response, 0x8001, 8), Err(ScuError::OutOfProtocol)));
-        assert!(matches!(status_of(&response, 0x8030, 7), Err(ScuError::OutOfProtocol)));
+        assert!(matches!(
+            status_of(&response, 0x8001, 8),
+            Err(ScuError::OutOfProtocol)
+        ));
+        assert!(matches!(
+            status_of(&response, 0x8030, 7),
+            Err(ScuError::OutOfProtocol)
+        ));
     }
 
     #[test]

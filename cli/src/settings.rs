@@ -78,7 +78,11 @@ impl Settings {
 
     fn port(&self, room: Room, name: &'static str) -> Value {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        self.ports.get(&(room, name)).unwrap_or(&any).to_string().into()
+        self.ports
+            .get(&(room, name))
+            .unwrap_or(&any)
+            .to_string()
+            .into()
     }
 
     /// A room's configuration file.
@@ -115,7 +119,10 @@ impl Settings {
             ("state_dir", Room::Server.name().into()),
             ("pseudonym_key_file", "pki/server-pseudonym.key".into()),
             ("gateway_keys", list(["pki/manifest-signing.pub"])),
-            ("admin", table([("addr", self.port(Room::Server, "admin"))]).into()),
+            (
+                "admin",
+                table([("addr", self.port(Room::Server, "admin"))]).into(),
+            ),
             ("model", model.into()),
             ("redact", redact.into()),
         ])
@@ -124,7 +131,10 @@ impl Settings {
     fn sidecar(&self) -> Table {
         let ehr = table([
             ("identity", "*".into()),
-            ("recipients", list([format!("group:{}", self.recipient_group).as_str()])),
+            (
+                "recipients",
+                list([format!("group:{}", self.recipient_group).as_str()]),
+            ),
         ]);
         table([
             ("state", Room::Sidecar.name().into()),
@@ -139,7 +149,10 @@ impl Settings {
                 ])
                 .into(),
             ),
-            ("seal", table([("signing_key", "pki/node-signing.key".into())]).into()),
+            (
+                "seal",
+                table([("signing_key", "pki/node-signing.key".into())]).into(),
+            ),
             (
                 "audit",
                 table([
@@ -166,7 +179,12 @@ impl Settings {
         let mut sidecar = tls("gateway");
         sidecar.extend(table([
             ("endpoint", endpoint.into()),
-            ("identity", identity_of_party(&self.trust_domain, "sidecar")?.to_string().into()),
+            (
+                "identity",
+                identity_of_party(&self.trust_domain, "sidecar")?
+                    .to_string()
+                    .into(),
+            ),
             ("retry_initial_ms", 200.into()),
             ("retry_max_ms", 2000.into()),
         ]));
@@ -186,7 +204,10 @@ impl Settings {
                 ])
                 .into(),
             ),
-            ("receive", table([("ae_titles", list([self.ae_title.as_str()]))]).into()),
+            (
+                "receive",
+                table([("ae_titles", list([self.ae_title.as_str()]))]).into(),
+            ),
             (
                 "keys",
                 table([
@@ -200,8 +221,11 @@ impl Settings {
             ("directory", directory().into()),
             (
                 "route",
-                table([("default_recipient", format!("group:{}", self.recipient_group).into())])
-                    .into(),
+                table([(
+                    "default_recipient",
+                    format!("group:{}", self.recipient_group).into(),
+                )])
+                .into(),
             ),
             (
                 "study",
@@ -217,12 +241,18 @@ impl Settings {
     }
 
     fn library(&self) -> Table {
-        self.runtime_library.iter().map(|library| ("runtime_library".into(), path(library))).collect()
+        self.runtime_library
+            .iter()
+            .map(|library| ("runtime_library".into(), path(library)))
+            .collect()
     }
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 fn list<const N: usize>(texts: [&str; N]) -> Value {
@@ -250,7 +280,9 @@ fn directory() -> Table {
 
 /// Whether the three configurations of a state folder exist.
 pub fn all_exist(state: &State) -> bool {
-    Room::ALL.into_iter().all(|room| state.config(room).is_file())
+    Room::ALL
+        .into_iter()
+        .all(|room| state.config(room).is_file())
 }
 
 #[cfg(test)]
@@ -269,7 +301,8 @@ mod tests {
         let mut settings = Settings::with_models(&PathBuf::from("/models"));
         settings.runtime_library = Some("/lib/onnx.so".into());
         let made =
-            Installation::create(&dir.path().join("s"), settings, PathBuf::new(), LogTo::File).unwrap();
+            Installation::create(&dir.path().join("s"), settings, PathBuf::new(), LogTo::File)
+                .unwrap();
         made.write_configs().unwrap();
         let state = made.state();
         cloister_server::Config::load(&state.config(Room::Server)).unwrap();

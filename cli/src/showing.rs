@@ -16,11 +16,18 @@ use crate::wording;
 pub(crate) fn text(opened: &OpenedReport) -> String {
     let report = &opened.joined.report;
     let mut page = String::new();
-    let mut line = |text: String| drop(writeln!(page, "{text}"));
+    // Writing to a String cannot fail.
+    let mut line = |text: String| writeln!(page, "{text}").unwrap_or_default();
     line(format!("Report {}", opened.report_id()));
-    line(format!("  issued       {}", wording::time(opened.header.issued_at_unix_ms)));
+    line(format!(
+        "  issued       {}",
+        wording::time(opened.header.issued_at_unix_ms)
+    ));
     if !opened.header.replaces.is_empty() {
-        line(format!("  replaces     {}", wording::report_id(&opened.header.replaces)));
+        line(format!(
+            "  replaces     {}",
+            wording::report_id(&opened.header.replaces)
+        ));
     }
     if !opened.current {
         line("  SUPERSEDED: a newer report replaces this one".to_owned());
@@ -28,32 +35,60 @@ pub(crate) fn text(opened: &OpenedReport) -> String {
     match &opened.joined.identity {
         Some(identity) => {
             line(format!("  patient      {}", identity.patient_name));
-            line(format!("  patient id   {} {}", identity.patient_id, identity.issuer_of_patient_id));
-            line(format!("  born         {}  sex {}", identity.birth_date, identity.sex));
+            line(format!(
+                "  patient id   {} {}",
+                identity.patient_id, identity.issuer_of_patient_id
+            ));
+            line(format!(
+                "  born         {}  sex {}",
+                identity.birth_date, identity.sex
+            ));
             line(format!("  accession    {}", identity.accession_number));
-            line(format!("  study        {} {}", identity.study_date, identity.study_time));
+            line(format!(
+                "  study        {} {}",
+                identity.study_date, identity.study_time
+            ));
         }
         None => line("  patient      (no identity attached)".to_owned()),
     }
-    line(format!("  outcome      {}", wording::outcome(opened.header.outcome)));
+    line(format!(
+        "  outcome      {}",
+        wording::outcome(opened.header.outcome)
+    ));
     if let Some(category) = wording::acr(opened.header.acr_category) {
         line(format!("  ACR category {category}"));
     }
     if let Some(assessment) = &report.assessment {
-        let reasons: Vec<_> = assessment.reasons.iter().map(|r| wording::reason(*r)).collect();
+        let reasons: Vec<_> = assessment
+            .reasons
+            .iter()
+            .map(|r| wording::reason(*r))
+            .collect();
         if !reasons.is_empty() {
             line(format!("  reasons      {}", reasons.join(", ")));
         }
-        line(format!("  confidence   {:.2}   risk {:.2}", assessment.confidence, assessment.risk));
+        line(format!(
+            "  confidence   {:.2}   risk {:.2}",
+            assessment.confidence, assessment.risk
+        ));
         if assessment.communicate_within_minutes > 0 {
-            line(format!("  tell within  {} minutes", assessment.communicate_within_minutes));
+            line(format!(
+                "  tell within  {} minutes",
+                assessment.communicate_within_minutes
+            ));
         }
     }
     let objects = report.renditions.len();
-    line(format!("  films        {objects}, withheld {}", report.withheld_objects));
+    line(format!(
+        "  films        {objects}, withheld {}",
+        report.withheld_objects
+    ));
     for rendition in &report.renditions {
         let original = original_of(opened, &rendition.sop_instance_uid);
-        line(format!("    {original}  ({} box(es) blanked)", rendition.redacted_boxes));
+        line(format!(
+            "    {original}  ({} box(es) blanked)",
+            rendition.redacted_boxes
+        ));
     }
     line(String::new());
     line("DRAFT - decision support, never a final read.".to_owned());
@@ -70,7 +105,11 @@ pub(crate) fn text(opened: &OpenedReport) -> String {
 }
 
 fn shown(text: &str) -> &str {
-    if text.is_empty() { "(no draft text)" } else { text }
+    if text.is_empty() {
+        "(no draft text)"
+    } else {
+        text
+    }
 }
 
 /// The UID that the modality gave the film, which the capsule knows.
@@ -81,7 +120,10 @@ fn original_of(opened: &OpenedReport, pseudonymous: &str) -> String {
         .iter()
         .flat_map(|identity| &identity.objects)
         .find(|object| object.sop_instance_uid == pseudonymous)
-        .map_or_else(|| pseudonymous.to_owned(), |o| o.original_sop_instance_uid.clone())
+        .map_or_else(
+            || pseudonymous.to_owned(),
+            |o| o.original_sop_instance_uid.clone(),
+        )
 }
 
 /// The report as one JSON object.
@@ -153,10 +195,16 @@ pub(crate) fn save(opened: &OpenedReport, dir: &Path) -> Result<Vec<PathBuf>> {
     let id = opened.report_id();
     let mut files = vec![
         (dir.join(format!("{id}.txt")), text(opened).into_bytes()),
-        (dir.join(format!("{id}.json")), serde_json::to_vec_pretty(&json(opened))?),
+        (
+            dir.join(format!("{id}.json")),
+            serde_json::to_vec_pretty(&json(opened))?,
+        ),
     ];
     for (number, rendition) in opened.joined.report.renditions.iter().enumerate() {
-        files.push((dir.join(format!("{id}-film-{}.png", number + 1)), rendition.png.clone()));
+        files.push((
+            dir.join(format!("{id}-film-{}.png", number + 1)),
+            rendition.png.clone(),
+        ));
     }
     let mut paths = Vec::new();
     for (path, bytes) in files {

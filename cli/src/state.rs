@@ -57,7 +57,9 @@ impl State {
     /// # Errors
     /// When the current folder is unknown.
     pub fn at(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: std::path::absolute(root)? })
+        Ok(Self {
+            root: std::path::absolute(root)?,
+        })
     }
 
     /// The folder.
@@ -67,7 +69,9 @@ impl State {
 
     /// Keys and certificates.
     pub fn pki(&self) -> Pki {
-        Pki { dir: self.root.join("pki") }
+        Pki {
+            dir: self.root.join("pki"),
+        }
     }
 
     /// Signed recipient directory.
@@ -125,7 +129,9 @@ pub struct Pki {
 impl Pki {
     /// Names a folder; nothing is touched.
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self {
+            dir: dir.to_owned(),
+        }
     }
 
     /// The folder.

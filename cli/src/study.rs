@@ -74,7 +74,14 @@ pub struct StudySpec {
 impl StudySpec {
     /// A study of chest films without burned-in text.
     pub fn chest(seed: u64, patient: Patient, films: usize, side: u32) -> Self {
-        Self { seed, patient, films, side, burned_in: 0, body_part: "CHEST".into() }
+        Self {
+            seed,
+            patient,
+            films,
+            side,
+            burned_in: 0,
+            body_part: "CHEST".into(),
+        }
     }
 }
 
@@ -91,7 +98,9 @@ pub struct DrawnStudy {
 
 impl fmt::Debug for DrawnStudy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DrawnStudy").field("files", &self.files.len()).finish_non_exhaustive()
+        f.debug_struct("DrawnStudy")
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,21 +110,33 @@ impl fmt::Debug for DrawnStudy {
 /// When a film cannot be encoded.
 pub fn draw(spec: &StudySpec) -> Result<DrawnStudy> {
     let study_uid = uid(spec.seed, "study", 0);
-    let mut drawn = DrawnStudy { files: Vec::new(), study_uid, instance_uids: Vec::new() };
+    let mut drawn = DrawnStudy {
+        files: Vec::new(),
+        study_uid,
+        instance_uids: Vec::new(),
+    };
     for film in 0..spec.films {
         let instance = uid(spec.seed, "instance", film);
-        drawn.files.push(encode(spec, film, &drawn.study_uid, &instance)?);
+        drawn
+            .files
+            .push(encode(spec, film, &drawn.study_uid, &instance)?);
         drawn.instance_uids.push(instance);
     }
     Ok(drawn)
 }
 
 fn encode(spec: &StudySpec, film: usize, study: &str, instance: &str) -> Result<Vec<u8>> {
-    let mut phantom =
-        PhantomSpec::square(spec.seed.wrapping_mul(31).wrapping_add(film as u64), spec.side);
+    let mut phantom = PhantomSpec::square(
+        spec.seed.wrapping_mul(31).wrapping_add(film as u64),
+        spec.side,
+    );
     if film < spec.burned_in {
         let patient = &spec.patient;
-        let lines = [patient.spoken_name(), patient.id.clone(), format!("DOB {}", patient.birth_date)];
+        let lines = [
+            patient.spoken_name(),
+            patient.id.clone(),
+            format!("DOB {}", patient.birth_date),
+        ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         phantom = phantom.with_text(&lines);
     }
@@ -149,7 +170,11 @@ fn identity(
     let number = (film + 1).to_string();
     let texts: [(Tag, VR, &str); 24] = [
         (tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 100"),
-        (tags::SOP_CLASS_UID, VR::UI, uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION),
+        (
+            tags::SOP_CLASS_UID,
+            VR::UI,
+            uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION,
+        ),
         (tags::SOP_INSTANCE_UID, VR::UI, instance),
         (tags::STUDY_DATE, VR::DA, "20260311"),
         (tags::STUDY_TIME, VR::TM, "084512"),
@@ -183,8 +208,14 @@ fn image(object: &mut InMemDicomObject, phantom: &Phantom) {
     let allocated = if bits <= 8 { 8 } else { 16 };
     let numbers: [(Tag, u16); 8] = [
         (tags::SAMPLES_PER_PIXEL, 1),
-        (tags::ROWS, u16::try_from(phantom.height).unwrap_or(u16::MAX)),
-        (tags::COLUMNS, u16::try_from(phantom.width).unwrap_or(u16::MAX)),
+        (
+            tags::ROWS,
+            u16::try_from(phantom.height).unwrap_or(u16::MAX),
+        ),
+        (
+            tags::COLUMNS,
+            u16::try_from(phantom.width).unwrap_or(u16::MAX),
+        ),
         (tags::BITS_ALLOCATED, allocated),
         (tags::BITS_STORED, bits),
         (tags::HIGH_BIT, bits.saturating_sub(1)),
@@ -202,7 +233,11 @@ fn image(object: &mut InMemDicomObject, phantom: &Phantom) {
         object.put(DataElement::new(tag, vr, PrimitiveValue::from(text)));
     }
     let pixels = if allocated == 8 {
-        DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::from(even(phantom.bytes())))
+        DataElement::new(
+            tags::PIXEL_DATA,
+            VR::OB,
+            PrimitiveValue::from(even(phantom.bytes())),
+        )
     } else {
         DataElement::new(
             tags::PIXEL_DATA,
@@ -227,6 +262,9 @@ fn uid(seed: u64, what: &str, index: usize) -> String {
         .chain_update(what)
         .chain_update((index as u64).to_le_bytes())
         .finalize();
-    let number = digest.iter().take(16).fold(0u128, |sum, byte| (sum << 8) | u128::from(*byte));
+    let number = digest
+        .iter()
+        .take(16)
+        .fold(0u128, |sum, byte| (sum << 8) | u128::from(*byte));
     format!("2.25.{number}")
 }

@@ -4,22 +4,36 @@ use cloister_proto::v1;
 
 /// `OUTCOME_ESCALATED` → `escalated`.
 fn word(full: &str, prefix: &str) -> String {
-    full.strip_prefix(prefix).unwrap_or(full).to_ascii_lowercase()
+    full.strip_prefix(prefix)
+        .unwrap_or(full)
+        .to_ascii_lowercase()
 }
 
 /// An outcome.
 pub(crate) fn outcome(value: i32) -> String {
-    word(v1::Outcome::try_from(value).unwrap_or_default().as_str_name(), "OUTCOME_")
+    word(
+        v1::Outcome::try_from(value)
+            .unwrap_or_default()
+            .as_str_name(),
+        "OUTCOME_",
+    )
 }
 
 /// An urgency.
 pub(crate) fn urgency(value: i32) -> String {
-    word(v1::Urgency::try_from(value).unwrap_or_default().as_str_name(), "URGENCY_")
+    word(
+        v1::Urgency::try_from(value)
+            .unwrap_or_default()
+            .as_str_name(),
+        "URGENCY_",
+    )
 }
 
 /// A reason code, as the contract writes it.
 pub(crate) fn reason(value: i32) -> String {
-    let name = v1::ReasonCode::try_from(value).unwrap_or_default().as_str_name();
+    let name = v1::ReasonCode::try_from(value)
+        .unwrap_or_default()
+        .as_str_name();
     name.strip_prefix("REASON_CODE_").unwrap_or(name).to_owned()
 }
 
@@ -38,7 +52,10 @@ pub(crate) fn time(unix_ms: i64) -> String {
     let nanos = i128::from(unix_ms) * 1_000_000;
     time::OffsetDateTime::from_unix_timestamp_nanos(nanos)
         .ok()
-        .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+        .and_then(|at| {
+            at.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
         .unwrap_or_else(|| "unknown".to_owned())
 }
 

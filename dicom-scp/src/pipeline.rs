@@ -1,14 +1,14 @@
 //! The path of a film, in order.
 //!
-//! 1. [`receive`](crate::receive): hostile bytes first meet limits, not disks.
-//! 2. [`store`](crate::store): the sender may forget the film only when we cannot.
-//! 3. [`assemble`](crate::assemble): one report is about one study, so wait until it is quiet; the
+//! 1. `receive`: hostile bytes first meet limits, not disks.
+//! 2. `store`: the sender may forget the film only when we cannot.
+//! 3. `assemble`: one report is about one study, so wait until it is quiet; the
 //!    report id is fixed here, so that every later step can be repeated.
-//! 4. [`deidentify`](crate::deidentify): tags before pixels, because they name what to look for.
-//! 5. [`redact`](crate::redact): text burned into pixels; needs the cleaned object.
-//! 6. [`clear`](crate::clear): the gate looks at the bytes that will leave, after everything that
+//! 4. `deidentify`: tags before pixels, because they name what to look for.
+//! 5. `redact`: text burned into pixels; needs the cleaned object.
+//! 6. `clear`: the gate looks at the bytes that will leave, after everything that
 //!    could have put something in.
-//! 7. [`forward`](crate::forward): only what is cleared, until it is accepted.
+//! 7. `forward`: only what is cleared, until it is accepted.
 //!
 //! An object that fails a step goes to quarantine with a reason and its study goes on without it; a
 //! study that fails because of the room is tried again. Each step's output can only be made by that

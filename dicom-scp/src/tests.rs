@@ -2,6 +2,7 @@
 
 mod dimse;
 mod durable;
+mod kill;
 mod path;
 mod peers;
 mod scu;

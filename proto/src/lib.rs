@@ -6,6 +6,7 @@
     missing_debug_implementations,
     unreachable_pub,
     unnameable_types,
+    clippy::all,
     clippy::pedantic,
     clippy::string_slice,
     elided_lifetimes_in_paths,
@@ -59,12 +60,18 @@ mod tests {
 
     #[test]
     fn debug_of_a_response_shows_nothing_of_the_report_inside() {
-        let report = v1::Report { findings: "CANARY".into(), ..Default::default() };
+        let report = v1::Report {
+            findings: "CANARY".into(),
+            ..Default::default()
+        };
         let response = v1::GenerateResponse {
             result: Some(v1::generate_response::Result::Report(report)),
             receipt: None,
         };
         let printed = format!("{response:?}");
-        assert!(printed.contains("redacted") && !printed.contains("CANARY"), "{printed}");
+        assert!(
+            printed.contains("redacted") && !printed.contains("CANARY"),
+            "{printed}"
+        );
     }
 }

@@ -50,6 +50,9 @@ const POLICY: [&str; 7] = [
 /// # Errors
 /// When a bundle, a key, a worker or a socket cannot be used, or the model's thread dies.
 pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let ready_json = config.state_dir.join("ready.json");
+    // What an earlier run bound is no longer true.
+    std::fs::remove_file(&ready_json).ok();
     let recorder = telemetry::recorder();
     metric::describe();
     let ready = Ready::new();
@@ -111,8 +114,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         shutdown.clone(),
     ));
     let tcp = tokio::spawn(serve_tcp(routes, dev, shutdown.clone()));
-    ready_file::write(&config.state_dir.join("ready.json"), &ports)
-        .context("ready.json cannot be written")?;
+    ready_file::write(&ready_json, &ports).context("ready.json cannot be written")?;
     ready.set(true);
     tracing::info!("Serving.");
 
@@ -122,7 +124,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     shutdown.trigger();
     let drained =
         tokio::time::timeout(DRAIN, async { (unix.await, tcp.await, http_task.await) }).await;
-    for path in [&config.socket, &config.http_socket] {
+    for path in [&config.socket, &config.http_socket, &ready_json] {
         std::fs::remove_file(path).ok();
     }
     if died {

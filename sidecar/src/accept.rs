@@ -72,8 +72,14 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Arc<Acceptor>) {
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(acceptor.limits.drain_timeout, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "Connections were cut off at the end of the drain time.");
+    if tokio::time::timeout(acceptor.limits.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            open = connections.len(),
+            "Connections were cut off at the end of the drain time."
+        );
     }
 }
 
@@ -114,9 +120,14 @@ async fn connection(acceptor: &Acceptor, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-async fn handshake(acceptor: &Acceptor, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Caller), Reason> {
+async fn handshake(
+    acceptor: &Acceptor,
+    stream: TcpStream,
+) -> Result<(TlsStream<TcpStream>, Caller), Reason> {
     // Else a response waits 40 ms for the peer's delayed acknowledgement.
-    stream.set_nodelay(true).map_err(|_| Reason::HandshakeFailed)?;
+    stream
+        .set_nodelay(true)
+        .map_err(|_| Reason::HandshakeFailed)?;
     let started = tokio::time::Instant::now();
     let shaking = TlsAcceptor::from(Arc::clone(&acceptor.tls)).accept(stream);
     let tls = tokio::time::timeout(acceptor.limits.handshake_timeout, shaking)
@@ -137,12 +148,17 @@ async fn handshake(acceptor: &Acceptor, stream: TcpStream) -> Result<(TlsStream<
 fn refuse(acceptor: &Acceptor, source: IpAddr, reason: Reason) {
     metric::connection(Connected::Refused);
     tracing::debug!(%source, ?reason, "A connection was refused.");
-    acceptor.merger.note(source, Action::ConnectionRefused, reason);
+    acceptor
+        .merger
+        .note(source, Action::ConnectionRefused, reason);
 }
 
 /// Why rustls refused.
 fn reason(error: &io::Error) -> Reason {
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+    let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
         return Reason::HandshakeFailed;
     };
     match tls {
@@ -161,7 +177,9 @@ fn reason(error: &io::Error) -> Reason {
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerDoesNotSupportTls12Or13,
         ) => Reason::ProtocolVersion,
-        rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => Reason::NotTls,
+        rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => {
+            Reason::NotTls
+        }
         _ => Reason::HandshakeFailed,
     }
 }

@@ -49,11 +49,13 @@ impl Assessed {
         }
         match (&report.manifest, order.method()) {
             (Some(signed), Method::SubmitStudy) => {
-                let manifest = v1::StudyManifest::decode(&*signed.manifest).map_err(|_| Unfit::Manifest)?;
+                let manifest =
+                    v1::StudyManifest::decode(&*signed.manifest).map_err(|_| Unfit::Manifest)?;
                 if manifest.report_id != report.report_id {
                     return Err(Unfit::OtherReport);
                 }
-                if manifest.replaces != report.replaces || !matches!(report.replaces.len(), 0 | 16) {
+                if manifest.replaces != report.replaces || !matches!(report.replaces.len(), 0 | 16)
+                {
                     return Err(Unfit::Replaces);
                 }
             }
@@ -64,11 +66,18 @@ impl Assessed {
             }
             _ => return Err(Unfit::Manifest),
         }
-        let hashes = report.model.iter().flat_map(|model| [&model.bundle_sha256, &model.policy_sha256]);
+        let hashes = report
+            .model
+            .iter()
+            .flat_map(|model| [&model.bundle_sha256, &model.policy_sha256]);
         if hashes.into_iter().any(|hash| !matches!(hash.len(), 0 | 32)) {
             return Err(Unfit::Hash);
         }
-        Ok(Self { report_id: order.report_id(), outcome, report })
+        Ok(Self {
+            report_id: order.report_id(),
+            outcome,
+            report,
+        })
     }
 
     /// The report.

@@ -49,7 +49,12 @@ impl AuditService for Service {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
-        note(&*self.audit, caller_of(&request)?.id(), Event::new(Action::CheckpointRead)).await?;
+        note(
+            &*self.audit,
+            caller_of(&request)?.id(),
+            Event::new(Action::CheckpointRead),
+        )
+        .await?;
         let checkpoint = self.log.checkpoint().map_err(|_| Refusal::AuditDown)?;
         Ok(Response::new(v1::GetCheckpointResponse { checkpoint }))
     }
@@ -58,15 +63,27 @@ impl AuditService for Service {
         &self,
         request: Request<v1::ProveInclusionRequest>,
     ) -> Result<Response<v1::InclusionProof>, Status> {
-        note(&*self.audit, caller_of(&request)?.id(), Event::new(Action::ProofRead)).await?;
-        Ok(Response::new(prove(&self.log, request.into_inner().leaf_index).await?))
+        note(
+            &*self.audit,
+            caller_of(&request)?.id(),
+            Event::new(Action::ProofRead),
+        )
+        .await?;
+        Ok(Response::new(
+            prove(&self.log, request.into_inner().leaf_index).await?,
+        ))
     }
 
     async fn list_events(
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        note(&*self.audit, caller_of(&request)?.id(), Event::new(Action::EventsListed)).await?;
+        note(
+            &*self.audit,
+            caller_of(&request)?.id(),
+            Event::new(Action::EventsListed),
+        )
+        .await?;
         let asked = request.into_inner();
         let limit = match usize::try_from(asked.limit).unwrap_or(MAX_LIMIT) {
             0 => DEFAULT_LIMIT,
@@ -74,8 +91,13 @@ impl AuditService for Service {
         };
         let log = self.log.clone();
         let read = tokio::task::spawn_blocking(move || log.events(asked.from, limit)).await;
-        let events = read.map_err(|_| Refusal::AuditDown)?.map_err(|_| Refusal::AuditDown)?;
+        let events = read
+            .map_err(|_| Refusal::AuditDown)?
+            .map_err(|_| Refusal::AuditDown)?;
         let next = events.last().map_or(asked.from, |(index, _)| index + 1);
-        Ok(Response::new(v1::ListEventsResponse { events: events.into_iter().map(|(_, leaf)| leaf).collect(), next }))
+        Ok(Response::new(v1::ListEventsResponse {
+            events: events.into_iter().map(|(_, leaf)| leaf).collect(),
+            next,
+        }))
     }
 }

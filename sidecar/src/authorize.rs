@@ -80,14 +80,21 @@ impl Order {
 ///
 /// # Errors
 /// [`Refusal::TrustDomain`], [`Refusal::RoleNotAllowed`].
-pub(crate) fn permit(policy: &Policy, caller: &Caller, method: Method) -> Result<Permitted, Refusal> {
+pub(crate) fn permit(
+    policy: &Policy,
+    caller: &Caller,
+    method: Method,
+) -> Result<Permitted, Refusal> {
     if caller.id().trust_domain() != policy.trust_domain {
         return Err(Refusal::TrustDomain);
     }
     if !role_may(caller.id().role(), method) {
         return Err(Refusal::RoleNotAllowed);
     }
-    Ok(Permitted { caller: caller.clone(), method })
+    Ok(Permitted {
+        caller: caller.clone(),
+        method,
+    })
 }
 
 const fn role_may(role: Role, method: Method) -> bool {
@@ -116,7 +123,10 @@ const fn role_may(role: Role, method: Method) -> bool {
         ),
         Role::Auditor => matches!(
             method,
-            Method::GetCheckpoint | Method::ProveInclusion | Method::ListEvents | Method::ListEntries
+            Method::GetCheckpoint
+                | Method::ProveInclusion
+                | Method::ListEvents
+                | Method::ListEntries
         ),
         Role::Peer | Role::Sidecar | Role::Server => false,
     }
@@ -165,7 +175,13 @@ pub(crate) fn order(
     if keys.len() > MAX_KEYS {
         return Err(Refusal::BadMetadata);
     }
-    Ok(Order { method: permitted.method(), caller: caller.clone(), report_id, recipients, keys })
+    Ok(Order {
+        method: permitted.method(),
+        caller: caller.clone(),
+        report_id,
+        recipients,
+        keys,
+    })
 }
 
 /// Exactly one `cloister-report-id`, a UUID that is not nil.
@@ -174,8 +190,16 @@ fn report_id(headers: &HeaderMap) -> Result<Uuid, Refusal> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Refusal::BadMetadata);
     };
-    let id = value.to_str().ok().and_then(|text| Uuid::try_parse(text).ok()).ok_or(Refusal::BadMetadata)?;
-    if id.is_nil() { Err(Refusal::BadMetadata) } else { Ok(id) }
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(|text| Uuid::try_parse(text).ok())
+        .ok_or(Refusal::BadMetadata)?;
+    if id.is_nil() {
+        Err(Refusal::BadMetadata)
+    } else {
+        Ok(id)
+    }
 }
 
 fn may_name(policy: &Policy, directory: &Directory, caller: &SpiffeId, recipient: &str) -> bool {
@@ -184,12 +208,17 @@ fn may_name(policy: &Policy, directory: &Directory, caller: &SpiffeId, recipient
         Role::Ehr => policy
             .ehr
             .iter()
-            .filter(|rule| rule.identity.as_ref().is_none_or(|identity| identity == caller))
+            .filter(|rule| {
+                rule.identity
+                    .as_ref()
+                    .is_none_or(|identity| identity == caller)
+            })
             .flat_map(|rule| &rule.recipients)
             .any(|allowed| match allowed {
                 RecipientRule::Any => true,
                 RecipientRule::Group(group) => {
-                    recipient.strip_prefix("group:") == Some(group) || directory.is_member(recipient, group)
+                    recipient.strip_prefix("group:") == Some(group)
+                        || directory.is_member(recipient, group)
                 }
                 RecipientRule::Identity(identity) => identity.to_string() == recipient,
             }),

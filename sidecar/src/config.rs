@@ -182,8 +182,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let (raw, base): (Raw, PathBuf) = config::load(path)?;
         let at = |path: PathBuf| base.join(path);
-        if raw.audit.origin.is_empty() || raw.audit.origin.chars().any(|c| c.is_whitespace() || c == '+') {
-            return Err(ConfigError::invalid("audit.origin", "a C2SP origin has no white space and no '+'"));
+        if raw.audit.origin.is_empty()
+            || raw
+                .audit
+                .origin
+                .chars()
+                .any(|c| c.is_whitespace() || c == '+')
+        {
+            return Err(ConfigError::invalid(
+                "audit.origin",
+                "a C2SP origin has no white space and no '+'",
+            ));
         }
         Ok(Self {
             state: at(raw.state),
@@ -217,8 +226,15 @@ impl TryFrom<RawPolicy> for Policy {
         // Any well-formed identity proves that the trust domain is one.
         SpiffeId::new(&raw.trust_domain, cloister_tls::Role::Sidecar, "x")
             .map_err(|error| ConfigError::invalid("policy.trust_domain", error))?;
-        let ehr = raw.ehr.into_iter().map(EhrRule::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { trust_domain: raw.trust_domain, ehr })
+        let ehr = raw
+            .ehr
+            .into_iter()
+            .map(EhrRule::try_from)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            trust_domain: raw.trust_domain,
+            ehr,
+        })
     }
 }
 
@@ -228,12 +244,20 @@ impl TryFrom<RawEhr> for EhrRule {
     fn try_from(raw: RawEhr) -> Result<Self, Self::Error> {
         let identity = match raw.identity.as_str() {
             "*" => None,
-            text => {
-                Some(SpiffeId::parse(text).map_err(|error| ConfigError::invalid("policy.ehr.identity", error))?)
-            }
+            text => Some(
+                SpiffeId::parse(text)
+                    .map_err(|error| ConfigError::invalid("policy.ehr.identity", error))?,
+            ),
         };
-        let recipients = raw.recipients.iter().map(|text| RecipientRule::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Self { identity, recipients })
+        let recipients = raw
+            .recipients
+            .iter()
+            .map(|text| RecipientRule::parse(text))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            identity,
+            recipients,
+        })
     }
 }
 
@@ -246,7 +270,10 @@ impl RecipientRule {
             return Ok(Self::Group(group.to_owned()));
         }
         SpiffeId::parse(text).map(Self::Identity).map_err(|_| {
-            ConfigError::invalid("policy.ehr.recipients", "\"*\", \"group:NAME\" or spiffe://domain/role/name")
+            ConfigError::invalid(
+                "policy.ehr.recipients",
+                "\"*\", \"group:NAME\" or spiffe://domain/role/name",
+            )
         })
     }
 }
@@ -257,8 +284,14 @@ impl TryFrom<RawLimits> for Limits {
     fn try_from(raw: RawLimits) -> Result<Self, Self::Error> {
         for (key, value) in [
             ("limits.max_connections", raw.max_connections as u64),
-            ("limits.max_streams_per_connection", u64::from(raw.max_streams_per_connection)),
-            ("limits.max_reports_in_flight", raw.max_reports_in_flight as u64),
+            (
+                "limits.max_streams_per_connection",
+                u64::from(raw.max_streams_per_connection),
+            ),
+            (
+                "limits.max_reports_in_flight",
+                raw.max_reports_in_flight as u64,
+            ),
             ("limits.max_header_bytes", u64::from(raw.max_header_bytes)),
             ("limits.max_request_bytes", raw.max_request_bytes),
             ("limits.max_study_bytes", raw.max_study_bytes),
@@ -273,7 +306,10 @@ impl TryFrom<RawLimits> for Limits {
         }
         if raw.max_response_bytes > 100 << 20 {
             // The sealed report, padded, has to fit a mailbox record.
-            return Err(ConfigError::invalid("limits.max_response_bytes", "at most 100 MiB"));
+            return Err(ConfigError::invalid(
+                "limits.max_response_bytes",
+                "at most 100 MiB",
+            ));
         }
         Ok(Self {
             max_connections: raw.max_connections,
@@ -307,18 +343,32 @@ mod tests {
     #[test]
     fn the_example_is_valid_and_names_every_limit() {
         let config = load(EXAMPLE).unwrap();
-        assert_eq!(config.policy.ehr[0].recipients, [RecipientRule::Group("radiology".into())]);
+        assert_eq!(
+            config.policy.ehr[0].recipients,
+            [RecipientRule::Group("radiology".into())]
+        );
         let defaults = load(EXAMPLE.split("[limits]").next().unwrap()).unwrap();
-        assert_eq!(format!("{:?}", config.limits), format!("{:?}", defaults.limits));
+        assert_eq!(
+            format!("{:?}", config.limits),
+            format!("{:?}", defaults.limits)
+        );
     }
 
     #[test]
     fn wrong_values_are_refused_by_name() {
         for (from, to, key) in [
-            ("max_connections = 1024", "max_connections = 0", "max_connections"),
+            (
+                "max_connections = 1024",
+                "max_connections = 0",
+                "max_connections",
+            ),
             ("cloister.example", "Not A Domain", "trust_domain"),
             ("group:radiology", "radiology", "policy.ehr.recipients"),
-            ("identity = \"*\"", "identity = \"ehr\"", "policy.ehr.identity"),
+            (
+                "identity = \"*\"",
+                "identity = \"ehr\"",
+                "policy.ehr.identity",
+            ),
             ("[limits]", "[limits]\nmax_conections = 1", "max_conections"),
             ("example/sidecar/0", "two words", "audit.origin"),
         ] {

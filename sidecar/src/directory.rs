@@ -25,24 +25,36 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError`]: one bad entry stops the start.
-    pub(crate) fn load(path: &Path, enrolment: &VerifyingKey, now_ms: i64) -> Result<Self, DirectoryError> {
-        cloister_seal::directory::Directory::load(path, enrolment, now_ms).map(|inner| Self(Arc::new(inner)))
+    pub(crate) fn load(
+        path: &Path,
+        enrolment: &VerifyingKey,
+        now_ms: i64,
+    ) -> Result<Self, DirectoryError> {
+        cloister_seal::directory::Directory::load(path, enrolment, now_ms)
+            .map(|inner| Self(Arc::new(inner)))
     }
 
     /// The valid keys of `spiffe://…` or `group:NAME`.
     pub(crate) fn resolve(&self, recipient: &str) -> Result<Vec<RecipientPublicKey>, Refusal> {
-        self.0.resolve(recipient).map_err(|_| Refusal::RecipientUnknown)
+        self.0
+            .resolve(recipient)
+            .map_err(|_| Refusal::RecipientUnknown)
     }
 
     /// Whether an entry of `identity` belongs to `group`.
     pub(crate) fn is_member(&self, identity: &str, group: &str) -> bool {
-        self.0.by_group(group).iter().any(|entry| entry.identity() == identity)
+        self.0
+            .by_group(group)
+            .iter()
+            .any(|entry| entry.identity() == identity)
     }
 
     /// Whether the directory says that key `id` is `identity`'s. A key past its validity still
     /// reads the reports that were sealed to it.
     pub(crate) fn is_key_of(&self, id: KeyId, identity: &SpiffeId) -> bool {
-        self.0.by_key_id(id).is_some_and(|entry| entry.identity() == identity.to_string())
+        self.0
+            .by_key_id(id)
+            .is_some_and(|entry| entry.identity() == identity.to_string())
     }
 }
 
@@ -59,8 +71,19 @@ impl DirectoryService for Service {
         &self,
         request: Request<v1::ListEntriesRequest>,
     ) -> Result<Response<v1::ListEntriesResponse>, Status> {
-        note(&*self.audit, caller_of(&request)?.id(), Event::new(Action::DirectoryListed)).await?;
-        let entries = self.directory.0.entries().iter().map(|entry| entry.signed().clone()).collect();
+        note(
+            &*self.audit,
+            caller_of(&request)?.id(),
+            Event::new(Action::DirectoryListed),
+        )
+        .await?;
+        let entries = self
+            .directory
+            .0
+            .entries()
+            .iter()
+            .map(|entry| entry.signed().clone())
+            .collect();
         Ok(Response::new(v1::ListEntriesResponse { entries }))
     }
 }

@@ -65,63 +65,120 @@ impl Refusal {
     /// gRPC code, machine-readable reason, HTTP status, audit reason.
     const fn row(self) -> (Code, &'static str, StatusCode, Reason) {
         match self {
-            Self::AuditDown => {
-                (Code::Unavailable, "AUDIT_DOWN", StatusCode::SERVICE_UNAVAILABLE, Reason::StorageFailed)
-            }
-            Self::BadMetadata => {
-                (Code::InvalidArgument, "BAD_METADATA", StatusCode::BAD_REQUEST, Reason::BadMetadata)
-            }
-            Self::Busy => (Code::ResourceExhausted, "BUSY", StatusCode::TOO_MANY_REQUESTS, Reason::RateLimited),
+            Self::AuditDown => (
+                Code::Unavailable,
+                "AUDIT_DOWN",
+                StatusCode::SERVICE_UNAVAILABLE,
+                Reason::StorageFailed,
+            ),
+            Self::BadMetadata => (
+                Code::InvalidArgument,
+                "BAD_METADATA",
+                StatusCode::BAD_REQUEST,
+                Reason::BadMetadata,
+            ),
+            Self::Busy => (
+                Code::ResourceExhausted,
+                "BUSY",
+                StatusCode::TOO_MANY_REQUESTS,
+                Reason::RateLimited,
+            ),
             Self::DeadlineExceeded => (
                 Code::DeadlineExceeded,
                 "DEADLINE_EXCEEDED",
                 StatusCode::GATEWAY_TIMEOUT,
                 Reason::DeadlineExceeded,
             ),
-            Self::IdConflict => {
-                (Code::AlreadyExists, "REPORT_ID_CONFLICT", StatusCode::CONFLICT, Reason::IdempotencyConflict)
-            }
-            Self::Malformed => (Code::InvalidArgument, "MALFORMED", StatusCode::BAD_REQUEST, Reason::Malformed),
-            Self::NotFound => (Code::NotFound, "NOT_FOUND", StatusCode::NOT_FOUND, Reason::NotFound),
+            Self::IdConflict => (
+                Code::AlreadyExists,
+                "REPORT_ID_CONFLICT",
+                StatusCode::CONFLICT,
+                Reason::IdempotencyConflict,
+            ),
+            Self::Malformed => (
+                Code::InvalidArgument,
+                "MALFORMED",
+                StatusCode::BAD_REQUEST,
+                Reason::Malformed,
+            ),
+            Self::NotFound => (
+                Code::NotFound,
+                "NOT_FOUND",
+                StatusCode::NOT_FOUND,
+                Reason::NotFound,
+            ),
             Self::RecipientNotAllowed => (
                 Code::PermissionDenied,
                 "RECIPIENT_NOT_ALLOWED",
                 StatusCode::FORBIDDEN,
                 Reason::RecipientUnknown,
             ),
-            Self::RecipientUnknown => {
-                (Code::FailedPrecondition, "RECIPIENT_UNKNOWN", StatusCode::CONFLICT, Reason::RecipientUnknown)
-            }
-            Self::RoleNotAllowed => {
-                (Code::PermissionDenied, "ROLE_NOT_ALLOWED", StatusCode::FORBIDDEN, Reason::RoleNotAllowed)
-            }
-            Self::SealFailed => {
-                (Code::Internal, "SEAL_FAILED", StatusCode::INTERNAL_SERVER_ERROR, Reason::SealFailed)
-            }
-            Self::StoreFailed => {
-                (Code::Unavailable, "MAILBOX_DOWN", StatusCode::SERVICE_UNAVAILABLE, Reason::StorageFailed)
-            }
-            Self::StoreFull => {
-                (Code::Unavailable, "MAILBOX_FULL", StatusCode::SERVICE_UNAVAILABLE, Reason::StorageFull)
-            }
-            Self::TooLarge => {
-                (Code::ResourceExhausted, "TOO_LARGE", StatusCode::PAYLOAD_TOO_LARGE, Reason::TooLarge)
-            }
-            Self::TrustDomain => {
-                (Code::PermissionDenied, "TRUST_DOMAIN", StatusCode::FORBIDDEN, Reason::UnknownAuthority)
-            }
-            Self::UnknownMethod => {
-                (Code::Unimplemented, "UNKNOWN_METHOD", StatusCode::NOT_FOUND, Reason::MethodNotAllowed)
-            }
-            Self::UpstreamBroken => {
-                (Code::Unavailable, "SERVER_BROKE_OFF", StatusCode::BAD_GATEWAY, Reason::UpstreamFailed)
-            }
-            Self::UpstreamDown => {
-                (Code::Unavailable, "SERVER_DOWN", StatusCode::BAD_GATEWAY, Reason::UpstreamFailed)
-            }
-            Self::Withheld => {
-                (Code::Internal, "WITHHELD", StatusCode::INTERNAL_SERVER_ERROR, Reason::NoAssessment)
-            }
+            Self::RecipientUnknown => (
+                Code::FailedPrecondition,
+                "RECIPIENT_UNKNOWN",
+                StatusCode::CONFLICT,
+                Reason::RecipientUnknown,
+            ),
+            Self::RoleNotAllowed => (
+                Code::PermissionDenied,
+                "ROLE_NOT_ALLOWED",
+                StatusCode::FORBIDDEN,
+                Reason::RoleNotAllowed,
+            ),
+            Self::SealFailed => (
+                Code::Internal,
+                "SEAL_FAILED",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Reason::SealFailed,
+            ),
+            Self::StoreFailed => (
+                Code::Unavailable,
+                "MAILBOX_DOWN",
+                StatusCode::SERVICE_UNAVAILABLE,
+                Reason::StorageFailed,
+            ),
+            Self::StoreFull => (
+                Code::Unavailable,
+                "MAILBOX_FULL",
+                StatusCode::SERVICE_UNAVAILABLE,
+                Reason::StorageFull,
+            ),
+            Self::TooLarge => (
+                Code::ResourceExhausted,
+                "TOO_LARGE",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Reason::TooLarge,
+            ),
+            Self::TrustDomain => (
+                Code::PermissionDenied,
+                "TRUST_DOMAIN",
+                StatusCode::FORBIDDEN,
+                Reason::UnknownAuthority,
+            ),
+            Self::UnknownMethod => (
+                Code::Unimplemented,
+                "UNKNOWN_METHOD",
+                StatusCode::NOT_FOUND,
+                Reason::MethodNotAllowed,
+            ),
+            Self::UpstreamBroken => (
+                Code::Unavailable,
+                "SERVER_BROKE_OFF",
+                StatusCode::BAD_GATEWAY,
+                Reason::UpstreamFailed,
+            ),
+            Self::UpstreamDown => (
+                Code::Unavailable,
+                "SERVER_DOWN",
+                StatusCode::BAD_GATEWAY,
+                Reason::UpstreamFailed,
+            ),
+            Self::Withheld => (
+                Code::Internal,
+                "WITHHELD",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Reason::NoAssessment,
+            ),
         }
     }
 
@@ -138,7 +195,8 @@ impl Refusal {
     /// The gRPC answer: `ErrorInfo`, and `RetryInfo` where trying again can help.
     pub(crate) fn status(self) -> Status {
         let (code, reason, _, _) = self.row();
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new());
+        let mut details =
+            ErrorDetails::with_error_info(reason, DOMAIN, std::collections::HashMap::new());
         if code == Code::Unavailable || self == Self::Busy {
             details.set_retry_info(Some(RETRY_AFTER));
         }
@@ -155,7 +213,10 @@ impl Refusal {
         let text = format!("{{\"error\":{{\"reason\":\"{reason}\",\"message\":\"{self}\"}}}}\n");
         let mut response = Response::new(Body::new(Full::new(Bytes::from(text))));
         *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         response
     }
 }
@@ -174,7 +235,10 @@ mod tests {
     fn a_fault_that_passes_says_when_to_try_again_and_a_refusal_does_not() {
         let down = Refusal::UpstreamDown.status();
         assert_eq!(down.code(), Code::Unavailable);
-        assert_eq!(down.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
+        assert_eq!(
+            down.get_details_retry_info().unwrap().retry_delay,
+            Some(RETRY_AFTER)
+        );
         assert_eq!(down.get_details_error_info().unwrap().reason, "SERVER_DOWN");
         let refused = Refusal::RoleNotAllowed.status();
         assert!(refused.get_details_retry_info().is_none());

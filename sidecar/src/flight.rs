@@ -23,9 +23,19 @@ pub(crate) struct Flight {
 impl Flights {
     /// Waits until nobody else works on `id`.
     pub(crate) async fn enter(&self, id: Uuid) -> Flight {
-        let lane = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default());
+        let lane = Arc::clone(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(id)
+                .or_default(),
+        );
         // Made before waiting, so that a waiter that is cancelled cleans up as well.
-        let mut flight = Flight { lanes: Arc::clone(&self.0), id, guard: None };
+        let mut flight = Flight {
+            lanes: Arc::clone(&self.0),
+            id,
+            guard: None,
+        };
         flight.guard = Some(lane.lock_owned().await);
         flight
     }
@@ -36,7 +46,10 @@ impl Drop for Flight {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         self.guard = None;
         // Waiters hold a clone each; only the map's own is left when there are none.
-        if lanes.get(&self.id).is_some_and(|lane| Arc::strong_count(lane) == 1) {
+        if lanes
+            .get(&self.id)
+            .is_some_and(|lane| Arc::strong_count(lane) == 1)
+        {
             lanes.remove(&self.id);
         }
     }

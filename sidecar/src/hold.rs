@@ -23,7 +23,11 @@ pub(crate) struct Held {
 ///
 /// # Errors
 /// [`Refusal::StoreFull`], [`Refusal::StoreFailed`]: not held, and nothing was shown.
-pub(crate) async fn hold(store: &dyn Store, sealed: Sealed, order: &Order) -> Result<Held, Refusal> {
+pub(crate) async fn hold(
+    store: &dyn Store,
+    sealed: Sealed,
+    order: &Order,
+) -> Result<Held, Refusal> {
     let holding = Holding {
         report_id: sealed.report_id(),
         owner: order.caller().to_string(),
@@ -35,7 +39,10 @@ pub(crate) async fn hold(store: &dyn Store, sealed: Sealed, order: &Order) -> Re
         sealed: sealed.bytes().to_vec(),
     };
     let entry = store.hold(holding).await?;
-    Ok(Held { entry, envelope: sealed.into_envelope() })
+    Ok(Held {
+        entry,
+        envelope: sealed.into_envelope(),
+    })
 }
 
 impl Held {

@@ -11,7 +11,9 @@ impl Caller {
     ///
     /// # Errors
     /// [`IdentityError`] when the leaf names none, several or one outside the scheme.
-    pub(crate) fn identify(chain: Option<&[CertificateDer<'static>]>) -> Result<Self, IdentityError> {
+    pub(crate) fn identify(
+        chain: Option<&[CertificateDer<'static>]>,
+    ) -> Result<Self, IdentityError> {
         let leaf = chain.and_then(<[_]>::first).ok_or(IdentityError::Missing)?;
         identity_of(leaf).map(Self)
     }

@@ -94,17 +94,30 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         key: signing_key(&config.audit_key)?,
     })
     .context("the audit log")?;
-    log.record(Event::new(Action::Started)).await.context("the audit log")?;
+    log.record(Event::new(Action::Started))
+        .await
+        .context("the audit log")?;
     let directory = load_directory(&config, &log).await?;
     let store = LogStore::open(&config.state.join("mailbox")).context("the mailbox")?;
 
-    let stack = Arc::new(build(&config, node, &log, directory, Arc::new(store), &shutdown));
+    let stack = Arc::new(build(
+        &config,
+        node,
+        &log,
+        directory,
+        Arc::new(store),
+        &shutdown,
+    ));
     // Before anybody can ask: what a crash left half-way is finished first.
     stack.resume_all().await.context("held reports")?;
 
     let ready = Ready::new();
-    let admin = admin::serve(config.admin, ready.clone(), handle, shutdown.clone()).await.context("admin port")?;
-    let listener = TcpListener::bind(config.listen).await.context("mTLS port")?;
+    let admin = admin::serve(config.admin, ready.clone(), handle, shutdown.clone())
+        .await
+        .context("admin port")?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .context("mTLS port")?;
     let mtls = listener.local_addr()?;
     let merger = Merger::new(log.clone());
     // Stops after the last connection, not with it: their refusals are to be recorded as well.
@@ -114,11 +127,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
         tokio::spawn(async move { merger.run(async move { stop.cancelled().await }).await })
     };
 
-    ready_file::write(&ready_path, &BTreeMap::from([("mtls", mtls.to_string()), ("admin", admin.to_string())]))?;
+    ready_file::write(
+        &ready_path,
+        &BTreeMap::from([("mtls", mtls.to_string()), ("admin", admin.to_string())]),
+    )?;
     ready.set(true);
     tracing::info!(%mtls, %admin, "Serving.");
     let (limits, draining) = (config.limits, ready.clone());
-    let acceptor = Acceptor { tls, stack: Arc::clone(&stack), merger, limits, shutdown: shutdown.clone() };
+    let acceptor = Acceptor {
+        tls,
+        stack: Arc::clone(&stack),
+        merger,
+        limits,
+        shutdown: shutdown.clone(),
+    };
     let unready = {
         let shutdown = shutdown.clone();
         async move {
@@ -129,12 +151,20 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     tokio::join!(accept::serve(listener, Arc::new(acceptor)), unready);
 
     stack.out.close();
-    if tokio::time::timeout(limits.drain_timeout, stack.out.wait()).await.is_err() {
+    if tokio::time::timeout(limits.drain_timeout, stack.out.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!("Reports on their way out were cut off; held ones go on at the next start.");
     }
     merging.trigger();
-    merged.await.context("merged audit events")?.context("merged audit events")?;
-    log.record(Event::new(Action::Stopped)).await.context("the audit log")?;
+    merged
+        .await
+        .context("merged audit events")?
+        .context("merged audit events")?;
+    log.record(Event::new(Action::Stopped))
+        .await
+        .context("the audit log")?;
     ready_file::clear(&ready_path)?;
     Ok(())
 }
@@ -155,8 +185,14 @@ fn build(
         directory: directory.clone(),
         shutdown: shutdown.clone(),
     };
-    let audits = audit_service::Service { log: log.clone(), audit: Arc::clone(&audit) };
-    let entries = directory::Service { directory: directory.clone(), audit: Arc::clone(&audit) };
+    let audits = audit_service::Service {
+        log: log.clone(),
+        audit: Arc::clone(&audit),
+    };
+    let entries = directory::Service {
+        directory: directory.clone(),
+        audit: Arc::clone(&audit),
+    };
     Stack {
         policy: config.policy.clone(),
         limits: config.limits,
@@ -175,7 +211,8 @@ fn build(
 }
 
 fn signing_key(path: &Path) -> anyhow::Result<SigningKey> {
-    let pem = cloister_seal::files::read_secret(path).with_context(|| path.display().to_string())?;
+    let pem =
+        cloister_seal::files::read_secret(path).with_context(|| path.display().to_string())?;
     let text = std::str::from_utf8(&pem).with_context(|| path.display().to_string())?;
     SigningKey::from_pkcs8_pem(text).with_context(|| path.display().to_string())
 }
@@ -185,11 +222,14 @@ async fn load_directory(config: &Config, log: &AuditLog) -> anyhow::Result<Direc
     let pem = tokio::fs::read_to_string(&config.enrolment_key)
         .await
         .with_context(|| config.enrolment_key.display().to_string())?;
-    let enrolment = VerifyingKey::from_pem(&pem).with_context(|| config.enrolment_key.display().to_string())?;
+    let enrolment =
+        VerifyingKey::from_pem(&pem).with_context(|| config.enrolment_key.display().to_string())?;
     let file = &config.directory_file;
-    let bytes = tokio::fs::read(file).await.with_context(|| file.display().to_string())?;
-    let directory =
-        Directory::load(file, &enrolment, stack::now_ms()).with_context(|| file.display().to_string())?;
+    let bytes = tokio::fs::read(file)
+        .await
+        .with_context(|| file.display().to_string())?;
+    let directory = Directory::load(file, &enrolment, stack::now_ms())
+        .with_context(|| file.display().to_string())?;
     let event = Event::new(Action::DirectoryLoaded).object_sha256(Sha256::digest(&bytes).into());
     log.record(event).await.context("the audit log")?;
     Ok(directory)

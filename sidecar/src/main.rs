@@ -3,5 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cloister_runtime::room_main("sidecar", cloister_sidecar::Config::load, cloister_sidecar::run)
+    cloister_runtime::room_main(
+        "sidecar",
+        cloister_sidecar::Config::load,
+        cloister_sidecar::run,
+    )
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
-use crate::error::Refusal;
 use crate::route::Method;
 
 /// Metric names.
@@ -68,21 +69,51 @@ pub(crate) enum ReportFate {
 
 /// Texts for `/metrics`.
 pub(crate) fn describe() {
-    describe_counter!(Name::AuditFailures.as_str(), "Audit records that could not be written.");
+    describe_counter!(
+        Name::AuditFailures.as_str(),
+        "Audit records that could not be written."
+    );
     describe_gauge!(Name::ConnectionsActive.as_str(), "Open mTLS connections.");
     describe_counter!(Name::Connections.as_str(), "Connections by how they began.");
-    describe_histogram!(Name::HandshakeDuration.as_str(), Unit::Seconds, "TLS handshakes that succeeded.");
-    describe_histogram!(Name::ReportBytes.as_str(), Unit::Bytes, "Sealed reports as stored.");
+    describe_histogram!(
+        Name::HandshakeDuration.as_str(),
+        Unit::Seconds,
+        "TLS handshakes that succeeded."
+    );
+    describe_histogram!(
+        Name::ReportBytes.as_str(),
+        Unit::Bytes,
+        "Sealed reports as stored."
+    );
     describe_counter!(Name::Reports.as_str(), "Reports by what became of them.");
-    describe_histogram!(Name::RequestDuration.as_str(), Unit::Seconds, "Requests up to their response head.");
-    describe_counter!(Name::Requests.as_str(), "Requests by method and how they ended.");
-    describe_gauge!(Name::RequestsActive.as_str(), "Requests that have no response head yet.");
-    describe_histogram!(Name::StepDuration.as_str(), Unit::Seconds, "Steps of a report's way out.");
+    describe_histogram!(
+        Name::RequestDuration.as_str(),
+        Unit::Seconds,
+        "Requests up to their response head."
+    );
+    describe_counter!(
+        Name::Requests.as_str(),
+        "Requests by method and how they ended."
+    );
+    describe_gauge!(
+        Name::RequestsActive.as_str(),
+        "Requests that have no response head yet."
+    );
+    describe_histogram!(
+        Name::StepDuration.as_str(),
+        Unit::Seconds,
+        "Steps of a report's way out."
+    );
     // Present from the start, so that a rate over them is never empty.
     for connected in [Connected::Accepted, Connected::Refused, Connected::Full] {
         counter!(Name::Connections.as_str(), "result" => connected.as_str()).increment(0);
     }
-    for fate in [ReportFate::Released, ReportFate::Replayed, ReportFate::Resumed, ReportFate::Withheld] {
+    for fate in [
+        ReportFate::Released,
+        ReportFate::Replayed,
+        ReportFate::Resumed,
+        ReportFate::Withheld,
+    ] {
         counter!(Name::Reports.as_str(), "fate" => fate.as_str()).increment(0);
     }
     counter!(Name::AuditFailures.as_str()).increment(0);
@@ -173,14 +204,15 @@ pub(crate) struct RequestGuard {
 impl RequestGuard {
     pub(crate) fn new(method: Option<Method>) -> Self {
         gauge!(Name::RequestsActive.as_str()).increment(1.0);
-        Self { method, started: tokio::time::Instant::now(), result: "abandoned" }
+        Self {
+            method,
+            started: tokio::time::Instant::now(),
+            result: "abandoned",
+        }
     }
 
-    pub(crate) fn finish(mut self, result: Result<(), Refusal>) {
-        self.result = match result {
-            Ok(()) => "answered",
-            Err(refusal) => code_label(refusal.code()),
-        };
+    pub(crate) fn finish(mut self, code: tonic::Code) {
+        self.result = code_label(code);
     }
 }
 
@@ -189,13 +221,15 @@ impl Drop for RequestGuard {
         let method = self.method.map_or("unknown", Method::as_str);
         gauge!(Name::RequestsActive.as_str()).decrement(1.0);
         counter!(Name::Requests.as_str(), "method" => method, "result" => self.result).increment(1);
-        histogram!(Name::RequestDuration.as_str(), "method" => method).record(self.started.elapsed());
+        histogram!(Name::RequestDuration.as_str(), "method" => method)
+            .record(self.started.elapsed());
     }
 }
 
 const fn code_label(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
+        Code::Ok => "ok",
         Code::InvalidArgument => "invalid_argument",
         Code::DeadlineExceeded => "deadline_exceeded",
         Code::NotFound => "not_found",

@@ -82,23 +82,28 @@ impl Recorded {
 /// # Errors
 /// [`Refusal::AuditDown`]: the report stays held.
 pub(crate) async fn record(audit: &dyn Audit, held: Held) -> Result<Recorded, Refusal> {
-    let leaf_index = match audit.released(held.report_id()) {
-        Some(leaf_index) => leaf_index,
-        None => {
-            let event = Event::new(Action::ReportReleased)
-                .actor(Actor::spiffe(held.owner()).map_err(|_| Refusal::AuditDown)?)
-                .report(held.report_id())
-                .object_sha256(held.sha256())
-                .recipients(held.key_ids().iter().copied());
-            audit.record(event).await.map_err(|AuditDown| Refusal::AuditDown)?
-        }
+    let leaf_index = if let Some(leaf_index) = audit.released(held.report_id()) {
+        leaf_index
+    } else {
+        let event = Event::new(Action::ReportReleased)
+            .actor(Actor::spiffe(held.owner()).map_err(|_| Refusal::AuditDown)?)
+            .report(held.report_id())
+            .object_sha256(held.sha256())
+            .recipients(held.key_ids().iter().copied());
+        let recorded = audit.record(event).await;
+        recorded.map_err(|AuditDown| Refusal::AuditDown)?
     };
     let receipt = receipt(audit, held.report_id(), leaf_index, held.sha256());
     Ok(Recorded { held, receipt })
 }
 
 /// Where something stands in the audit log.
-pub(crate) fn receipt(audit: &dyn Audit, report_id: Uuid, leaf_index: u64, sha256: [u8; 32]) -> v1::Receipt {
+pub(crate) fn receipt(
+    audit: &dyn Audit,
+    report_id: Uuid,
+    leaf_index: u64,
+    sha256: [u8; 32],
+) -> v1::Receipt {
     v1::Receipt {
         report_id: report_id.as_bytes().to_vec(),
         log_origin: audit.origin().to_owned(),
@@ -111,9 +116,16 @@ pub(crate) fn receipt(audit: &dyn Audit, report_id: Uuid, leaf_index: u64, sha25
 ///
 /// # Errors
 /// [`Refusal::AuditDown`].
-pub(crate) async fn note(audit: &dyn Audit, caller: &SpiffeId, event: Event) -> Result<u64, Refusal> {
+pub(crate) async fn note(
+    audit: &dyn Audit,
+    caller: &SpiffeId,
+    event: Event,
+) -> Result<u64, Refusal> {
     let actor = Actor::spiffe(&caller.to_string()).map_err(|_| Refusal::AuditDown)?;
-    audit.record(event.actor(actor)).await.map_err(|AuditDown| Refusal::AuditDown)
+    audit
+        .record(event.actor(actor))
+        .await
+        .map_err(|AuditDown| Refusal::AuditDown)
 }
 
 #[cfg(test)]

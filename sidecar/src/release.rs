@@ -23,10 +23,19 @@ impl Released {
     ///
     /// # Errors
     /// [`Refusal::NotFound`] while it is only held; [`Refusal::StoreFailed`].
-    pub(crate) async fn again(store: &dyn Store, audit: &dyn Audit, entry: &Entry) -> Result<Self, Refusal> {
+    pub(crate) async fn again(
+        store: &dyn Store,
+        audit: &dyn Audit,
+        entry: &Entry,
+    ) -> Result<Self, Refusal> {
         let release = entry.release.ok_or(Refusal::NotFound)?;
         let envelope = hold::read(store, entry).await?;
-        let receipt = receipt(audit, entry.report_id, release.leaf_index, entry.sealed_sha256);
+        let receipt = receipt(
+            audit,
+            entry.report_id,
+            release.leaf_index,
+            entry.sealed_sha256,
+        );
         Ok(Self { envelope, receipt })
     }
 }
@@ -37,7 +46,9 @@ impl Released {
 /// [`Refusal::StoreFailed`], [`Refusal::StoreFull`]: it is released at the next try or start, since
 /// its record exists.
 pub(crate) async fn release(store: &dyn Store, recorded: Recorded) -> Result<Released, Refusal> {
-    store.release(recorded.report_id(), recorded.receipt().leaf_index).await?;
+    store
+        .release(recorded.report_id(), recorded.receipt().leaf_index)
+        .await?;
     let (envelope, receipt) = recorded.into_parts();
     Ok(Released { envelope, receipt })
 }

@@ -79,7 +79,10 @@ impl Method {
             | Self::HealthCheck
             | Self::HealthWatch => Target::Grpc,
             Self::HttpHealth | Self::HttpV1 => Target::Http,
-            Self::ListReports | Self::FetchReport | Self::WatchReports | Self::AcknowledgeReport => Target::Inbox,
+            Self::ListReports
+            | Self::FetchReport
+            | Self::WatchReports
+            | Self::AcknowledgeReport => Target::Inbox,
             Self::GetCheckpoint | Self::ProveInclusion | Self::ListEvents => Target::Audit,
             Self::ListEntries => Target::Directory,
         }
@@ -87,7 +90,10 @@ impl Method {
 
     /// Whether it only says that something is alive: open to every role and not audited.
     pub(crate) const fn is_health(self) -> bool {
-        matches!(self, Self::HealthCheck | Self::HealthWatch | Self::HttpHealth)
+        matches!(
+            self,
+            Self::HealthCheck | Self::HealthWatch | Self::HttpHealth
+        )
     }
 
     /// Label in metrics and logs.

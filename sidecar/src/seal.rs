@@ -62,18 +62,35 @@ impl Sealed {
 ///
 /// # Errors
 /// [`Refusal::SealFailed`].
-pub(crate) fn seal(assessed: Assessed, order: &Order, node: &SigningKey, now_ms: i64) -> Result<Sealed, Refusal> {
+pub(crate) fn seal(
+    assessed: Assessed,
+    order: &Order,
+    node: &SigningKey,
+    now_ms: i64,
+) -> Result<Sealed, Refusal> {
     let header = header(&assessed, now_ms);
     let replaces = header.replaces.clone();
     let plaintext = Zeroizing::new(assessed.report().encode_to_vec());
-    let envelope = cloister_seal::seal(header, &plaintext, order.keys(), node).map_err(|error| {
-        tracing::error!(%error, "A report could not be sealed.");
-        Refusal::SealFailed
-    })?;
+    let envelope =
+        cloister_seal::seal(header, &plaintext, order.keys(), node).map_err(|error| {
+            tracing::error!(%error, "A report could not be sealed.");
+            Refusal::SealFailed
+        })?;
     let bytes = envelope.encode_to_vec();
     let sha256 = Sha256::digest(&bytes).into();
-    let key_ids = order.keys().iter().map(cloister_seal::RecipientPublicKey::key_id).collect();
-    Ok(Sealed { report_id: assessed.report_id(), envelope, bytes, sha256, replaces, key_ids })
+    let key_ids = order
+        .keys()
+        .iter()
+        .map(cloister_seal::RecipientPublicKey::key_id)
+        .collect();
+    Ok(Sealed {
+        report_id: assessed.report_id(),
+        envelope,
+        bytes,
+        sha256,
+        replaces,
+        key_ids,
+    })
 }
 
 /// The clear fields of DESIGN section 2, and no others. `seal` adds version and key ids.
@@ -81,7 +98,11 @@ fn header(assessed: &Assessed, now_ms: i64) -> v1::EnvelopeHeader {
     let report = assessed.report();
     let assessment = report.assessment.as_ref();
     let minutes = assessment.map_or(0, |assessment| assessment.communicate_within_minutes);
-    let deadline = if minutes == 0 { 0 } else { now_ms.saturating_add(i64::from(minutes) * 60_000) };
+    let deadline = if minutes == 0 {
+        0
+    } else {
+        now_ms.saturating_add(i64::from(minutes) * 60_000)
+    };
     let binding = match &report.manifest {
         Some(signed) => manifest::hash(signed).to_vec(),
         None if report.capsule.is_empty() => Vec::new(),
@@ -93,12 +114,19 @@ fn header(assessed: &Assessed, now_ms: i64) -> v1::EnvelopeHeader {
         report_id: report.report_id.clone(),
         replaces: report.replaces.clone(),
         issued_at_unix_ms: now_ms,
-        urgency: report.model_input.as_ref().map_or(0, |input| input.urgency().into()),
+        urgency: report
+            .model_input
+            .as_ref()
+            .map_or(0, |input| input.urgency().into()),
         outcome: assessed.outcome().into(),
         acr_category: assessment.map_or(0, |assessment| assessment.acr_category().into()),
         deadline_unix_ms: deadline,
-        model_hash: model.map(|model| model.bundle_sha256.clone()).unwrap_or_default(),
-        policy_hash: model.map(|model| model.policy_sha256.clone()).unwrap_or_default(),
+        model_hash: model
+            .map(|model| model.bundle_sha256.clone())
+            .unwrap_or_default(),
+        policy_hash: model
+            .map(|model| model.policy_sha256.clone())
+            .unwrap_or_default(),
         binding_hash: binding,
         ..v1::EnvelopeHeader::default()
     }

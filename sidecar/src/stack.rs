@@ -30,6 +30,7 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
+use tonic::Code;
 use tonic::body::Body;
 use tower::Service as _;
 
@@ -120,22 +121,32 @@ impl Failure {
 /// # Errors
 /// [`Refusal::RoleNotAllowed`] when the request did not come through [`Stack::handle`].
 pub(crate) fn caller_of<T>(request: &tonic::Request<T>) -> Result<&Caller, Refusal> {
-    request.extensions().get::<Permitted>().map(Permitted::caller).ok_or(Refusal::RoleNotAllowed)
+    request
+        .extensions()
+        .get::<Permitted>()
+        .map(Permitted::caller)
+        .ok_or(Refusal::RoleNotAllowed)
 }
 
 impl Stack {
     /// Steps 3 to 10 for one request.
-    pub(crate) async fn handle(self: Arc<Self>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        caller: Caller,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let method = Method::of_path(request.uri().path());
         let guard = RequestGuard::new(method);
         let grpc = method.is_none_or(|method| method.target() != Target::Http);
         match self.inbound(&caller, method, request).await {
             Ok(response) => {
-                guard.finish(Ok(()));
+                // Absent where trailers follow: then the head at least is a success.
+                let status = response.headers().get("grpc-status");
+                guard.finish(status.map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes())));
                 response
             }
             Err(refusal) => {
-                guard.finish(Err(refusal));
+                guard.finish(refusal.code());
                 refusal.into_response(grpc)
             }
         }
@@ -157,13 +168,15 @@ impl Stack {
             });
         let (permitted, bounds) = match checked {
             Ok(checked) => checked,
-            Err(refusal) => return Err(self.refused(caller, refusal, None).await),
+            Err(refusal) => return Err(self.refused(caller, refusal).await),
         };
         match permitted.method().target() {
-            Target::Report => match order(&self.policy, &self.directory, &permitted, request.headers()) {
-                Ok(order) => Ok(self.report(order, bounds, request).await),
-                Err(refusal) => Err(self.refused(caller, refusal, None).await),
-            },
+            Target::Report => {
+                match order(&self.policy, &self.directory, &permitted, request.headers()) {
+                    Ok(order) => Ok(self.report(order, bounds, request).await),
+                    Err(refusal) => Err(self.refused(caller, refusal).await),
+                }
+            }
             Target::Grpc => self.pass_grpc(&permitted, bounds, request).await,
             Target::Http => self.pass_http(&permitted, bounds, request).await,
             own => {
@@ -196,7 +209,11 @@ impl Stack {
         head.headers = keep(&headers, |name| {
             name == "content-type" || name.starts_with("grpc-") || name.starts_with("cloister-")
         });
-        let body = if trailers_only { Body::empty() } else { Body::new(Guarded::new(body)) };
+        let body = if trailers_only {
+            Body::empty()
+        } else {
+            Body::new(Guarded::new(body))
+        };
         Ok(Response::from_parts(head, body))
     }
 
@@ -211,8 +228,9 @@ impl Stack {
         let (head, body) = self.forward(bounds, request, true).await?.into_parts();
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = head.status;
-        *response.headers_mut() =
-            keep(&head.headers, |name| matches!(name, "content-type" | "content-length" | "retry-after"));
+        *response.headers_mut() = keep(&head.headers, |name| {
+            matches!(name, "content-type" | "content-length" | "retry-after")
+        });
         Ok(response)
     }
 
@@ -222,7 +240,9 @@ impl Stack {
             Method::SendFeedback => Action::FeedbackReceived,
             _ => Action::RequestForwarded,
         };
-        note(&*self.audit, permitted.caller().id(), Event::new(action)).await.map(|_| ())
+        note(&*self.audit, permitted.caller().id(), Event::new(action))
+            .await
+            .map(|_| ())
     }
 
     /// Sends a request up, within its bounds.
@@ -236,7 +256,11 @@ impl Stack {
         let (body, exceeded) = bounded(body, bounds.most);
         let request: Request<Outgoing> = Request::from_parts(head, body.boxed_unsync());
         let answer = async {
-            if http { self.upstream.http(request).await } else { self.upstream.grpc(request).await }
+            if http {
+                self.upstream.http(request).await
+            } else {
+                self.upstream.grpc(request).await
+            }
         };
         match timeout_at(bounds.deadline, answer).await {
             Err(_) => Err(Refusal::DeadlineExceeded),
@@ -246,7 +270,12 @@ impl Stack {
     }
 
     /// A request whose answer is a sealed report.
-    async fn report(self: &Arc<Self>, order: Order, bounds: Bounds, request: Request<Incoming>) -> Response<Body> {
+    async fn report(
+        self: &Arc<Self>,
+        order: Order,
+        bounds: Bounds,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         match self.reported(&order, bounds, request).await {
             Ok(response) => response,
             Err(failure) => {
@@ -272,7 +301,9 @@ impl Stack {
         if let Some(released) = self.known(order).await? {
             return Ok(events::answer(order.method(), released));
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Busy)?;
         let started = Instant::now();
         let response = self.forward(bounds, request, false).await?;
         if let Some(status) = tonic::Status::from_header_map(response.headers()) {
@@ -282,7 +313,14 @@ impl Stack {
             return Err(Refusal::UpstreamBroken.into());
         }
         let messages = Messages::new(response.into_body(), self.limits.max_response_bytes);
-        let run = events::Run { stack: Arc::clone(self), order: order.clone(), bounds, flight, place, started };
+        let run = events::Run {
+            stack: Arc::clone(self),
+            order: order.clone(),
+            bounds,
+            flight,
+            place,
+            started,
+        };
         if order.method() == Method::GenerateStream {
             return Ok(run.stream(messages));
         }
@@ -291,13 +329,17 @@ impl Stack {
 
     /// The report of an id that was seen before: the same bytes, and the server is not asked.
     async fn known(&self, order: &Order) -> Result<Option<Released>, Refusal> {
-        let Some(entry) = self.store.find(order.report_id())? else { return Ok(None) };
+        let Some(entry) = self.store.find(order.report_id())? else {
+            return Ok(None);
+        };
         if entry.owner != order.caller().to_string() || entry.recipients != order.recipients() {
             return Err(Refusal::IdConflict);
         }
         if entry.release.is_some() {
             metric::report(ReportFate::Replayed);
-            return Released::again(&*self.store, &*self.audit, &entry).await.map(Some);
+            return Released::again(&*self.store, &*self.audit, &entry)
+                .await
+                .map(Some);
         }
         self.resume(entry).await.map(Some)
     }
@@ -316,8 +358,12 @@ impl Stack {
         for id in self.store.held()? {
             if let Some(entry) = self.store.find(id)? {
                 match self.resume(entry).await {
-                    Ok(_) => tracing::info!(report = %id, "A held report was released after a restart."),
-                    Err(error) => tracing::error!(report = %id, %error, "A held report stays held."),
+                    Ok(_) => {
+                        tracing::info!(report = %id, "A held report was released after a restart.");
+                    }
+                    Err(error) => {
+                        tracing::error!(report = %id, %error, "A held report stays held.");
+                    }
                 }
             }
         }
@@ -342,7 +388,11 @@ impl Stack {
         way_out.await.unwrap_or(Err(Refusal::SealFailed))
     }
 
-    async fn steps_out(self: &Arc<Self>, report: v1::Report, order: Order) -> Result<Released, Refusal> {
+    async fn steps_out(
+        self: &Arc<Self>,
+        report: v1::Report,
+        order: Order,
+    ) -> Result<Released, Refusal> {
         let assessed = Assessed::admit(report, &order).map_err(|unfit| {
             tracing::error!(report = %order.report_id(), %unfit, "A report is withheld.");
             Refusal::Withheld
@@ -376,24 +426,23 @@ impl Stack {
     }
 
     /// Records a refused request; it is refused whether that succeeds or not.
-    async fn refused(&self, caller: &Caller, refusal: Refusal, report: Option<uuid::Uuid>) -> Refusal {
-        let mut event = Event::refused(Action::RequestRefused, refusal.reason());
-        if let Some(report) = report {
-            event = event.report(report);
-        }
+    async fn refused(&self, caller: &Caller, refusal: Refusal) -> Refusal {
+        let event = Event::refused(Action::RequestRefused, refusal.reason());
         note(&*self.audit, caller.id(), event).await.ok();
         refusal
     }
 
     async fn refused_order(&self, order: &Order, refusal: Refusal) {
-        let event = Event::refused(Action::RequestRefused, refusal.reason()).report(order.report_id());
+        let event =
+            Event::refused(Action::RequestRefused, refusal.reason()).report(order.report_id());
         note(&*self.audit, order.caller(), event).await.ok();
     }
 
     /// Records that a report was not released.
     async fn withheld(&self, order: &Order, refusal: Refusal) {
         metric::report(ReportFate::Withheld);
-        let event = Event::failed(Action::ReportWithheld, refusal.reason()).report(order.report_id());
+        let event =
+            Event::failed(Action::ReportWithheld, refusal.reason()).report(order.report_id());
         note(&*self.audit, order.caller(), event).await.ok();
     }
 }

@@ -18,7 +18,9 @@ use crate::error::Refusal;
 
 mod records;
 
-use records::{AcknowledgedRecord, EntryRecord, HeldRecord, Kind, PlaceRecord, Record, ReleasedRecord};
+use records::{
+    AcknowledgedRecord, EntryRecord, HeldRecord, Kind, PlaceRecord, Record, ReleasedRecord,
+};
 
 /// Changes whenever `index` below gives a record another meaning.
 const SCHEMA: &str = "sidecar-mailbox-1";
@@ -55,7 +57,11 @@ impl From<LogError> for StoreError {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "The mailbox failed.");
-        if matches!(error, StoreError::Full) { Self::StoreFull } else { Self::StoreFailed }
+        if matches!(error, StoreError::Full) {
+            Self::StoreFull
+        } else {
+            Self::StoreFailed
+        }
     }
 }
 
@@ -108,7 +114,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Makes a held report visible. Its audit record has to exist already. Answers with the entry
     /// as it then is; a second call changes nothing.
-    fn release(&self, report_id: Uuid, leaf_index: u64) -> BoxFuture<'_, Result<Entry, StoreError>>;
+    fn release(&self, report_id: Uuid, leaf_index: u64)
+    -> BoxFuture<'_, Result<Entry, StoreError>>;
 
     /// Remembers that `identity` has seen the report, by the audit record `leaf_index`.
     fn acknowledge<'a>(
@@ -185,24 +192,36 @@ mod key {
 fn index(sequence: u64, record: &[u8], batch: &mut Batch) {
     // Every record was written by this file; one that does not decode would be damage, which the
     // log itself reports.
-    let Ok(Record { kind: Some(kind) }) = Record::decode(record) else { return };
+    let Ok(Record { kind: Some(kind) }) = Record::decode(record) else {
+        return;
+    };
     match kind {
         Kind::Held(held) => {
             if batch.get(&key::report(&held.report_id)).is_none() {
                 batch.insert(key::held(&held.report_id), []);
-                batch.insert(key::report(&held.report_id), held.into_entry(sequence).encode_to_vec());
+                batch.insert(
+                    key::report(&held.report_id),
+                    held.into_entry(sequence).encode_to_vec(),
+                );
             }
         }
         Kind::Released(released) => {
             let report = key::report(&released.report_id);
-            let Some(entry) = batch.get(&report) else { return };
-            let Ok(mut entry) = EntryRecord::decode(&*entry) else { return };
+            let Some(entry) = batch.get(&report) else {
+                return;
+            };
+            let Ok(mut entry) = EntryRecord::decode(&*entry) else {
+                return;
+            };
             if entry.position != 0 {
                 return;
             }
             entry.position = sequence + 1;
             entry.leaf_index = released.leaf_index;
-            let place = PlaceRecord { report_id: entry.report_id.clone(), key_ids: entry.key_ids.clone() };
+            let place = PlaceRecord {
+                report_id: entry.report_id.clone(),
+                key_ids: entry.key_ids.clone(),
+            };
             batch.insert(key::place(entry.position), place.encode_to_vec());
             batch.insert(key::LATEST, entry.position.to_be_bytes());
             if !entry.replaces.is_empty() {
@@ -237,7 +256,12 @@ impl LogStore {
             Some(bytes) => u64::from_be_bytes(bytes.try_into().map_err(|_| StoreError::Damaged)?),
             None => 0,
         };
-        Ok(Self { log, index, latest: watch::Sender::new(latest), failed: AtomicBool::new(false) })
+        Ok(Self {
+            log,
+            index,
+            latest: watch::Sender::new(latest),
+            failed: AtomicBool::new(false),
+        })
     }
 
     /// Appends, then indexes.
@@ -253,12 +277,18 @@ impl LogStore {
     }
 
     fn usable(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) { Err(StoreError::Failed) } else { Ok(()) }
+        if self.failed.load(Ordering::Acquire) {
+            Err(StoreError::Failed)
+        } else {
+            Ok(())
+        }
     }
 
     fn entry(&self, id: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.usable()?;
-        let Some(bytes) = self.index.get(&key::report(id))? else { return Ok(None) };
+        let Some(bytes) = self.index.get(&key::report(id))? else {
+            return Ok(None);
+        };
         let record = EntryRecord::decode(&*bytes).map_err(|_| StoreError::Damaged)?;
         Entry::try_from(record).map(Some)
     }
@@ -277,13 +307,20 @@ impl Store for LogStore {
         .boxed()
     }
 
-    fn release(&self, report_id: Uuid, leaf_index: u64) -> BoxFuture<'_, Result<Entry, StoreError>> {
+    fn release(
+        &self,
+        report_id: Uuid,
+        leaf_index: u64,
+    ) -> BoxFuture<'_, Result<Entry, StoreError>> {
         async move {
             let entry = self.find(report_id)?.ok_or(StoreError::Missing)?;
             if entry.release.is_some() {
                 return Ok(entry);
             }
-            let record = ReleasedRecord { report_id: report_id.as_bytes().to_vec(), leaf_index };
+            let record = ReleasedRecord {
+                report_id: report_id.as_bytes().to_vec(),
+                leaf_index,
+            };
             let sequence = self.append(Kind::Released(record)).await?;
             self.latest.send_if_modified(|latest| {
                 let grown = sequence + 1 > *latest;
@@ -303,7 +340,11 @@ impl Store for LogStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             let report_id = report_id.as_bytes().to_vec();
-            let record = AcknowledgedRecord { report_id, identity: identity.to_owned(), leaf_index };
+            let record = AcknowledgedRecord {
+                report_id,
+                identity: identity.to_owned(),
+                leaf_index,
+            };
             self.append(Kind::Acknowledged(record)).await.map(|_| ())
         }
         .boxed()
@@ -312,7 +353,14 @@ impl Store for LogStore {
     fn acknowledged(&self, report_id: Uuid, identity: &str) -> Result<Option<u64>, StoreError> {
         self.usable()?;
         let found = self.index.get(&key::acknowledged(report_id, identity))?;
-        found.map(|bytes| bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Damaged)).transpose()
+        found
+            .map(|bytes| {
+                bytes
+                    .try_into()
+                    .map(u64::from_be_bytes)
+                    .map_err(|_| StoreError::Damaged)
+            })
+            .transpose()
     }
 
     fn find(&self, report_id: Uuid) -> Result<Option<Entry>, StoreError> {
@@ -323,9 +371,14 @@ impl Store for LogStore {
         let (log, sequence) = (self.log.clone(), entry.held_sequence);
         async move {
             let read = tokio::task::spawn_blocking(move || log.read(sequence));
-            let record = read.await.map_err(|_| StoreError::Failed)??.ok_or(StoreError::Missing)?;
+            let record = read
+                .await
+                .map_err(|_| StoreError::Failed)??
+                .ok_or(StoreError::Missing)?;
             match Record::decode(&*record) {
-                Ok(Record { kind: Some(Kind::Held(held)) }) => Ok(held.sealed),
+                Ok(Record {
+                    kind: Some(Kind::Held(held)),
+                }) => Ok(held.sealed),
                 _ => Err(StoreError::Damaged),
             }
         }
@@ -338,7 +391,9 @@ impl Store for LogStore {
             .scan_prefix(key::HELD)
             .map(|item| {
                 let (key, _) = item?;
-                key.get(1..).and_then(|id| Uuid::from_slice(id).ok()).ok_or(StoreError::Damaged)
+                key.get(1..)
+                    .and_then(|id| Uuid::from_slice(id).ok())
+                    .ok_or(StoreError::Damaged)
             })
             .collect()
     }
@@ -366,7 +421,10 @@ impl Store for LogStore {
 
     fn is_current(&self, report_id: Uuid) -> Result<bool, StoreError> {
         self.usable()?;
-        Ok(self.index.get(&key::replaced(report_id.as_bytes()))?.is_none())
+        Ok(self
+            .index
+            .get(&key::replaced(report_id.as_bytes()))?
+            .is_none())
     }
 
     fn latest(&self) -> watch::Receiver<u64> {

@@ -53,7 +53,9 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Nothing is connected yet: the server may come later, and come back.
     pub(crate) fn new(server: &Server) -> Self {
-        let uid = server.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        let uid = server
+            .uid
+            .unwrap_or_else(|| rustix::process::geteuid().as_raw());
         let grpc = Client::builder(TokioExecutor::new())
             .http2_only(true)
             .timer(TokioTimer::new())
@@ -62,10 +64,16 @@ impl Upstream {
             .http2_initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
-            .build(Connector { path: server.grpc_socket.clone(), uid });
+            .build(Connector {
+                path: server.grpc_socket.clone(),
+                uid,
+            });
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .build(Connector { path: server.http_socket.clone(), uid });
+            .build(Connector {
+                path: server.http_socket.clone(),
+                uid,
+            });
         Self { grpc, http }
     }
 
@@ -73,32 +81,52 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Refusal::UpstreamDown`].
-    pub(crate) async fn grpc(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, Refusal> {
+    pub(crate) async fn grpc(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Refusal> {
         let mut request = towards(request, Version::HTTP_2)?;
         // The answer is decoded here or passed on to somebody else: no compression.
         request.headers_mut().remove("grpc-accept-encoding");
-        self.grpc.request(request).await.map_err(|error| down(&error))
+        self.grpc
+            .request(request)
+            .await
+            .map_err(|error| down(&error))
     }
 
     /// Sends an HTTP/JSON request.
     ///
     /// # Errors
     /// [`Refusal::UpstreamDown`].
-    pub(crate) async fn http(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, Refusal> {
+    pub(crate) async fn http(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Refusal> {
         let request = towards(request, Version::HTTP_11)?;
-        self.http.request(request).await.map_err(|error| down(&error))
+        self.http
+            .request(request)
+            .await
+            .map_err(|error| down(&error))
     }
 }
 
 fn down(error: &Error) -> Refusal {
     tracing::warn!(%error, connect = error.is_connect(), "The server cannot be reached.");
-    if error.is_connect() { Refusal::UpstreamDown } else { Refusal::UpstreamBroken }
+    if error.is_connect() {
+        Refusal::UpstreamDown
+    } else {
+        Refusal::UpstreamBroken
+    }
 }
 
 /// The same request for the server: its own authority, and only the headers it needs.
 fn towards(request: Request<Outgoing>, version: Version) -> Result<Request<Outgoing>, Refusal> {
     let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().cloned().ok_or(Refusal::Malformed)?;
+    let path = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .ok_or(Refusal::Malformed)?;
     let mut target = uri::Parts::default();
     target.scheme = Some(uri::Scheme::HTTP);
     target.authority = Some(uri::Authority::from_static("server"));
@@ -140,7 +168,10 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move {
             let stream = UnixStream::connect(path).await?;
             if stream.peer_cred()?.uid() != uid {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the socket belongs to another user"));
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "the socket belongs to another user",
+                ));
             }
             Ok(TokioIo::new(stream))
         })

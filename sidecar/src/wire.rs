@@ -26,7 +26,12 @@ pub(crate) struct Messages<B> {
 impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     /// Messages of at most `most` bytes out of `body`.
     pub(crate) fn new(body: B, most: usize) -> Self {
-        Self { body, buffer: BytesMut::new(), most, trailers: None }
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            most,
+            trailers: None,
+        }
     }
 
     /// The next message; `None` when the server has ended the stream with success.
@@ -50,7 +55,9 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 
     /// A whole message, if the buffer holds one.
     fn take(&mut self) -> Result<Option<Bytes>, Ended> {
-        let Some((head, _)) = self.buffer.split_first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some((head, _)) = self.buffer.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
         let [flag, length @ ..] = *head;
         let length = u32::from_be_bytes(length) as usize;
         // We offer no compression upstream, so a set flag breaks the protocol.
@@ -68,7 +75,9 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         // No trailers: the stream was cut, and must not look like success.
         let trailers = self.trailers.as_ref().ok_or(Ended::Broken)?;
         match tonic::Status::from_header_map(trailers) {
-            Some(status) if status.code() != tonic::Code::Ok => Err(Ended::Status(Box::new(status))),
+            Some(status) if status.code() != tonic::Code::Ok => {
+                Err(Ended::Status(Box::new(status)))
+            }
             Some(_) if self.buffer.is_empty() => Ok(None),
             _ => Err(Ended::Broken),
         }
@@ -100,7 +109,10 @@ pub(crate) fn encode(message: &impl Message) -> Bytes {
 
 /// Trailers of success.
 pub(crate) fn success() -> HeaderMap {
-    HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
+    HeaderMap::from_iter([(
+        http::HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("0"),
+    )])
 }
 
 /// Trailers of `status`.
@@ -114,8 +126,10 @@ pub(crate) fn failure(status: &tonic::Status) -> HeaderMap {
 
 /// One message and success.
 pub(crate) fn unary(message: &impl Message) -> Response<tonic::body::Body> {
-    let frames: [Result<_, std::convert::Infallible>; 2] =
-        [Ok(Frame::data(encode(message))), Ok(Frame::trailers(success()))];
+    let frames: [Result<_, std::convert::Infallible>; 2] = [
+        Ok(Frame::data(encode(message))),
+        Ok(Frame::trailers(success())),
+    ];
     respond(StreamBody::new(futures_util::stream::iter(frames)))
 }
 
@@ -126,7 +140,10 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut response = Response::new(tonic::body::Body::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     response
 }
 
@@ -141,7 +158,10 @@ pub(crate) struct Guarded<B> {
 impl<B> Guarded<B> {
     /// Guards `inner`.
     pub(crate) fn new(inner: B) -> Self {
-        Self { inner, ended: false }
+        Self {
+            inner,
+            ended: false,
+        }
     }
 }
 
@@ -157,15 +177,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Guarded<B> {
             return Poll::Ready(None);
         }
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        Poll::Ready(Some(Ok(match frame {
-            Some(Ok(frame)) => {
-                self.ended = frame.is_trailers();
-                frame
-            }
-            Some(Err(_)) | None => {
-                self.ended = true;
-                Frame::trailers(failure(&Refusal::UpstreamBroken.status()))
-            }
+        Poll::Ready(Some(Ok(if let Some(Ok(frame)) = frame {
+            self.ended = frame.is_trailers();
+            frame
+        } else {
+            self.ended = true;
+            Frame::trailers(failure(&Refusal::UpstreamBroken.status()))
         })))
     }
 

@@ -13,7 +13,10 @@ use cloister::state::Room;
 pub fn binaries() -> Result<PathBuf> {
     // target/debug/deps/path-0123456789abcdef
     let exe = std::env::current_exe().context("finding this executable")?;
-    let dir = exe.parent().and_then(Path::parent).context("no target folder")?;
+    let dir = exe
+        .parent()
+        .and_then(Path::parent)
+        .context("no target folder")?;
     let needed = Room::ALL.map(Room::binary).into_iter().chain(["cloister"]);
     let missing: Vec<_> = needed.filter(|name| !dir.join(name).is_file()).collect();
     if !missing.is_empty() {

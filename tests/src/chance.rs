@@ -15,8 +15,11 @@ impl Chance {
         let clock = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos() as u64);
-        let seed = std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
-        crate::tools::say(&format!("seed: {name}={seed}"));
+        let seed = std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(clock);
+        crate::tools::note(&format!("seed: {name}={seed}"));
         Self(seed)
     }
 

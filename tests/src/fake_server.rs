@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use cloister_proto::v1::{self, generate_response, object_chunk, submit_study_request};
 use cloister_proto::v1::report_service_server::{ReportService, ReportServiceServer};
+use cloister_proto::v1::{self, generate_response, object_chunk, submit_study_request};
 use prost::Message as _;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -51,10 +51,12 @@ impl FakeServer {
     /// When the socket cannot be bound.
     pub fn start(socket: &Path, swap: Swap) -> Result<Self> {
         let incoming = UnixListenerStream::new(UnixListener::bind(socket)?);
-        let service =
-            ReportServiceServer::new(Liar { swap, first: Mutex::new(None) })
-                .max_decoding_message_size(cloister_proto::MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(cloister_proto::MAX_MESSAGE_BYTES);
+        let service = ReportServiceServer::new(Liar {
+            swap,
+            first: Mutex::new(None),
+        })
+        .max_decoding_message_size(cloister_proto::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(cloister_proto::MAX_MESSAGE_BYTES);
         let serve = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(incoming);
@@ -106,7 +108,10 @@ impl ReportService for Liar {
             .get(cloister_proto::METADATA_REPORT_ID)
             .and_then(|value| Uuid::parse_str(value.to_str().ok()?).ok())
             .ok_or_else(|| Status::invalid_argument("no report id"))?;
-        let own = Seen { capsule: request.into_inner().capsule, renditions: Vec::new() };
+        let own = Seen {
+            capsule: request.into_inner().capsule,
+            renditions: Vec::new(),
+        };
         let mut report = draft(id.as_bytes().to_vec());
         report.capsule = self.swapped(own).capsule;
         Ok(answer(report))
@@ -140,10 +145,15 @@ impl ReportService for Liar {
             }
         }
         let head = head.ok_or_else(|| Status::invalid_argument("no head"))?;
-        let signed = head.manifest.ok_or_else(|| Status::invalid_argument("no manifest"))?;
+        let signed = head
+            .manifest
+            .ok_or_else(|| Status::invalid_argument("no manifest"))?;
         let manifest = v1::StudyManifest::decode(signed.manifest.as_slice())
             .map_err(|_| Status::invalid_argument("no manifest"))?;
-        let given = self.swapped(Seen { capsule: head.capsule, renditions });
+        let given = self.swapped(Seen {
+            capsule: head.capsule,
+            renditions,
+        });
         let mut report = draft(manifest.report_id.clone());
         report.replaces.clone_from(&manifest.replaces);
         report.withheld_objects = manifest.withheld_objects;
@@ -183,7 +193,10 @@ fn draft(report_id: Vec<u8>) -> v1::Report {
         report_id,
         findings: "A fake server wrote this.".into(),
         impression: "None.".into(),
-        model: Some(v1::ModelIdentity { name: "fake".into(), ..Default::default() }),
+        model: Some(v1::ModelIdentity {
+            name: "fake".into(),
+            ..Default::default()
+        }),
         assessment: Some(v1::Assessment {
             outcome: v1::Outcome::Delivered.into(),
             confidence: 1.0,

@@ -50,7 +50,11 @@ impl Inbox {
     /// When the sidecar refuses.
     pub async fn list(&self, current_only: bool) -> Result<Vec<v1::ReportEntry>> {
         let mut inbox = self.client.inbox().await?;
-        let request = v1::ListReportsRequest { after: 0, limit: 1000, current_only };
+        let request = v1::ListReportsRequest {
+            after: 0,
+            limit: 1000,
+            current_only,
+        };
         Ok(inbox.list_reports(request).await?.into_inner().entries)
     }
 
@@ -59,8 +63,16 @@ impl Inbox {
     /// # Errors
     /// When the sidecar refuses.
     pub async fn fetch(&self, report: Uuid) -> Result<v1::FetchReportResponse> {
-        let request = v1::FetchReportRequest { report_id: report.as_bytes().to_vec() };
-        Ok(self.client.inbox().await?.fetch_report(request).await?.into_inner())
+        let request = v1::FetchReportRequest {
+            report_id: report.as_bytes().to_vec(),
+        };
+        Ok(self
+            .client
+            .inbox()
+            .await?
+            .fetch_report(request)
+            .await?
+            .into_inner())
     }
 
     /// A report, opened after every check.
@@ -68,7 +80,11 @@ impl Inbox {
     /// # Errors
     /// When the sidecar refuses or a check fails.
     pub async fn open(&self, report: Uuid) -> Result<OpenedReport> {
-        Ok(open_report(&self.fetch(report).await?, &self.key, &self.trust)?)
+        Ok(open_report(
+            &self.fetch(report).await?,
+            &self.key,
+            &self.trust,
+        )?)
     }
 
     /// Every current report, opened.
@@ -87,9 +103,16 @@ impl Inbox {
 
 /// The original SOP Instance UIDs of the films that a report shows.
 pub fn original_instances(opened: &OpenedReport) -> BTreeSet<String> {
-    let Some(identity) = &opened.joined.identity else { return BTreeSet::new() };
-    let shown: BTreeSet<_> =
-        opened.joined.report.renditions.iter().map(|r| r.sop_instance_uid.as_str()).collect();
+    let Some(identity) = &opened.joined.identity else {
+        return BTreeSet::new();
+    };
+    let shown: BTreeSet<_> = opened
+        .joined
+        .report
+        .renditions
+        .iter()
+        .map(|r| r.sop_instance_uid.as_str())
+        .collect();
     identity
         .objects
         .iter()

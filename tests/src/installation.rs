@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::binaries::{binaries, workspace_root};
 use crate::inbox::Inbox;
-use crate::tools::say;
+use crate::tools::note;
 use crate::waiting::until;
 
 /// AE title of the tests' modality.
@@ -63,7 +63,10 @@ impl Harness {
         let dir = tempfile::Builder::new().prefix("cloister-").tempdir()?;
         let installation =
             Installation::create(&dir.path().join("s"), settings, binaries()?, LogTo::File)?;
-        Ok(Self { installation, dir: Some(dir) })
+        Ok(Self {
+            installation,
+            dir: Some(dir),
+        })
     }
 
     /// Where everything is.
@@ -114,8 +117,10 @@ impl Harness {
     /// # Errors
     /// As [`Harness::send`].
     pub async fn send_files(&self, files: &[Vec<u8>]) -> Result<Vec<Status>> {
-        let films: Vec<Film> =
-            files.iter().map(|file| Film::parse(file)).collect::<Result<_, _>>()?;
+        let films: Vec<Film> = files
+            .iter()
+            .map(|file| Film::parse(file))
+            .collect::<Result<_, _>>()?;
         self.send(&films).await
     }
 
@@ -180,7 +185,10 @@ impl Drop for Harness {
             return;
         }
         if let Some(dir) = self.dir.take() {
-            say(&format!("the state of the failed test stays in {}", dir.keep().display()));
+            note(&format!(
+                "the state of the failed test stays in {}",
+                dir.keep().display()
+            ));
         }
     }
 }

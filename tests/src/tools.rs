@@ -16,25 +16,29 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Tells the person who runs the tests something. Straight to standard error: what a test prints
 /// is shown only when it fails, and a skipped case has to be seen.
-pub(crate) fn say(line: &str) {
+pub fn note(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
 /// Says that a case did not run, and why.
 pub fn skipped(case: &str, reason: &str) {
-    say(&format!("SKIPPED {case}: {reason}"));
+    note(&format!("SKIPPED {case}: {reason}"));
 }
 
 /// A program on the PATH.
 pub fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// The Python of the environment that `make setup-test` makes, if pynetdicom is in it.
 pub async fn pynetdicom() -> Option<PathBuf> {
     let python = workspace_root().join(".venv/bin/python");
-    let check = run(Command::new(&python).args(["-c", "import pynetdicom"]), &[]).await.ok()?;
+    let check = run(Command::new(&python).args(["-c", "import pynetdicom"]), &[])
+        .await
+        .ok()?;
     check.status.success().then_some(python)
 }
 
@@ -43,8 +47,16 @@ pub async fn pynetdicom() -> Option<PathBuf> {
 /// # Errors
 /// When it cannot be started or takes longer than two minutes.
 pub async fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let name = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let mut child = command.spawn().with_context(|| name.clone())?;
     let stdin = child.stdin.take();
     let feed = async {
@@ -72,6 +84,10 @@ pub async fn cloister(arguments: &[&str]) -> Result<Output> {
 /// A file or folder of `../shared/data`, which only the project's own machines have.
 pub fn shared_data(path: &str) -> Option<PathBuf> {
     let root = workspace_root();
-    let found = root.parent().unwrap_or(Path::new("/")).join("shared/data").join(path);
+    let found = root
+        .parent()
+        .unwrap_or(Path::new("/"))
+        .join("shared/data")
+        .join(path);
     found.exists().then_some(found)
 }

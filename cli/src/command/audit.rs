@@ -64,7 +64,10 @@ pub(super) fn verify(logs: &[PathBuf], trust: &TrustFile, out: Output) -> Result
             Ok((origin, _)) if !seen.insert(origin.clone()) => {
                 failed += 1;
                 out.emit(&json!({ "log": dir, "ok": false, "error": "origin given twice" }))?;
-                out.say(format!("FAILED  {}: {origin} was given twice", dir.display()))?;
+                out.say(format!(
+                    "FAILED  {}: {origin} was given twice",
+                    dir.display()
+                ))?;
             }
             Ok((origin, verified)) => {
                 out.emit(&json!({
@@ -104,5 +107,8 @@ fn verify_one(dir: &Path, trust: &TrustFile) -> Result<(String, cloister_audit::
     let key = trust
         .audit_key(&origin)
         .with_context(|| format!("origin {origin:?} is not in the trust file"))?;
-    Ok((origin.clone(), cloister_audit::verify_directory(dir, &origin, key)?))
+    Ok((
+        origin.clone(),
+        cloister_audit::verify_directory(dir, &origin, key)?,
+    ))
 }

@@ -69,8 +69,16 @@ fn inspect(dir: &Path, out: Output) -> Result<()> {
             "source": file.source,
         })).collect::<Vec<_>>(),
     }))?;
-    out.say(format!("{} {} ({})", manifest.name, manifest.version, kind(manifest.kind)))?;
-    out.say(format!("  evaluated  {}", if manifest.evaluated { "yes" } else { "no" }))?;
+    out.say(format!(
+        "{} {} ({})",
+        manifest.name,
+        manifest.version,
+        kind(manifest.kind)
+    ))?;
+    out.say(format!(
+        "  evaluated  {}",
+        if manifest.evaluated { "yes" } else { "no" }
+    ))?;
     out.say(format!("  sha256     {sha256}"))?;
     for file in &manifest.files {
         let source = file.source.as_deref().unwrap_or("in the folder");
@@ -83,7 +91,9 @@ fn verify(dirs: &[PathBuf], trust_keys: &[PathBuf], out: Output) -> Result<()> {
     let mut trust = TrustedHashes::compiled_in()?;
     for path in trust_keys {
         let pem = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        trust = trust.with_key_pem(&pem).with_context(|| path.display().to_string())?;
+        trust = trust
+            .with_key_pem(&pem)
+            .with_context(|| path.display().to_string())?;
     }
     let mut failed = 0usize;
     for dir in dirs {
@@ -91,8 +101,13 @@ fn verify(dirs: &[PathBuf], trust_keys: &[PathBuf], out: Output) -> Result<()> {
             Ok(bundle) => {
                 let manifest = bundle.manifest();
                 let sha256 = hex::encode(bundle.sha256());
-                out.emit(&json!({ "dir": dir, "ok": true, "name": manifest.name, "sha256": sha256 }))?;
-                out.say(format!("ok      {} {} {sha256}", manifest.name, manifest.version))?;
+                out.emit(
+                    &json!({ "dir": dir, "ok": true, "name": manifest.name, "sha256": sha256 }),
+                )?;
+                out.say(format!(
+                    "ok      {} {} {sha256}",
+                    manifest.name, manifest.version
+                ))?;
             }
             Err(error) => {
                 failed += 1;

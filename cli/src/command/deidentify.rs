@@ -56,13 +56,18 @@ struct Context {
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     if !args.input.is_dir() {
-        return Err(usage(format!("--in: {} is no folder", args.input.display())));
+        return Err(usage(format!(
+            "--in: {} is no folder",
+            args.input.display()
+        )));
     }
     let secret = read_secret(&args.key)?;
-    let key: [u8; 32] = secret
-        .as_slice()
-        .try_into()
-        .map_err(|_| usage(format!("--key: {} does not hold 32 bytes", args.key.display())))?;
+    let key: [u8; 32] = secret.as_slice().try_into().map_err(|_| {
+        usage(format!(
+            "--key: {} does not hold 32 bytes",
+            args.key.display()
+        ))
+    })?;
     let files = files_below(&args.input)?;
     durable::create_dir_all(&args.output, 0o700)?;
     let context = Context {
@@ -81,7 +86,11 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
         .buffered(usize::from(args.detector.workers));
     while let Some((line, is_clean)) = results.next().await {
         bar.inc(1);
-        if is_clean { clean += 1 } else { quarantined += 1 }
+        if is_clean {
+            clean += 1
+        } else {
+            quarantined += 1
+        }
         match &args.report {
             Some(_) => writeln!(lines, "{line}")?,
             None => write_line(&line.to_string())?,
@@ -92,7 +101,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
         durable::write_atomic(path, lines.as_bytes(), 0o600)
             .with_context(|| path.display().to_string())?;
         out.emit(&json!({ "clean": clean, "quarantined": quarantined, "report": path }))?;
-        out.say(format!("{clean} clean, {quarantined} quarantined; see {}", path.display()))?;
+        out.say(format!(
+            "{clean} clean, {quarantined} quarantined; see {}",
+            path.display()
+        ))?;
     }
     Ok(())
 }
@@ -139,7 +151,10 @@ async fn clean(context: &Context, file: &Path) -> Result<Cleaned, String> {
         durable::write_atomic(&path, redacted.object(), 0o600)
     };
     write().map_err(|_| "OUTPUT_FAILED")?;
-    Ok(Cleaned { output, boxes: redacted.boxes().to_vec() })
+    Ok(Cleaned {
+        output,
+        boxes: redacted.boxes().to_vec(),
+    })
 }
 
 /// Regular files at any depth, sorted; links are not followed.

@@ -82,7 +82,11 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     if let Some(bundle) = &args.bundle {
         settings.report_bundle = std::path::absolute(bundle)?;
     }
-    settings.runtime_library = args.runtime_library.as_deref().map(std::path::absolute).transpose()?;
+    settings.runtime_library = args
+        .runtime_library
+        .as_deref()
+        .map(std::path::absolute)
+        .transpose()?;
     let binaries = match &args.binaries {
         Some(dir) => dir.clone(),
         None => own_binaries()?,
@@ -100,7 +104,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     if let Err(error) = worked {
         // The first error is the one to tell.
         installation.stop().await.ok();
-        return Err(error.context(format!("logs are in {}", state.root().join("logs").display())));
+        return Err(error.context(format!(
+            "logs are in {}",
+            state.root().join("logs").display()
+        )));
     }
     if args.serve {
         steps::how_to_go_on(&installation, &narrator)?;
@@ -124,7 +131,10 @@ async fn work(
         started?;
         let ready = ReadyFile::read(installation.state(), room);
         let ports = ready.map(|ready| ready.ports).unwrap_or_default();
-        let listed: Vec<_> = ports.iter().map(|(name, at)| format!("{name} {at}")).collect();
+        let listed: Vec<_> = ports
+            .iter()
+            .map(|(name, at)| format!("{name} {at}"))
+            .collect();
         narrator.detail(format!("{room} is ready: {}", listed.join(", ")))?;
     }
 
@@ -132,7 +142,8 @@ async fn work(
     narrator.detail(&films.description)?;
     let sent = steps::send(installation, films, narrator).await?;
 
-    narrator.step("The gateway removes identity, the server drafts, the sidecar seals and records")?;
+    narrator
+        .step("The gateway removes identity, the server drafts, the sidecar seals and records")?;
     let patience = Duration::from_secs(args.wait_seconds);
     let settled = steps::wait(installation, sent, patience, narrator).await?;
     steps::tell_quarantine(installation, narrator).await?;
@@ -164,7 +175,10 @@ fn clear(state: &State) -> Result<()> {
         )));
     }
     if let Some(room) = Room::ALL.into_iter().find(|room| is_alive(state, *room)) {
-        bail!("a demo still runs in {} ({room}); stop it first", root.display());
+        bail!(
+            "a demo still runs in {} ({room}); stop it first",
+            root.display()
+        );
     }
     std::fs::remove_dir_all(root).with_context(|| root.display().to_string())
 }

@@ -69,7 +69,11 @@ struct Finding {
 }
 
 fn finding(check: impl Into<String>, level: Level, detail: impl Into<String>) -> Finding {
-    Finding { check: check.into(), level, detail: detail.into() }
+    Finding {
+        check: check.into(),
+        level,
+        detail: detail.into(),
+    }
 }
 
 pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
@@ -91,9 +95,17 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
             "result": found.level.word().to_ascii_lowercase(),
             "detail": found.detail,
         }))?;
-        out.say(format!("{:<5} {}: {}", found.level.word(), found.check, found.detail))?;
+        out.say(format!(
+            "{:<5} {}: {}",
+            found.level.word(),
+            found.check,
+            found.detail
+        ))?;
     }
-    let failed = findings.iter().filter(|found| found.level == Level::Fail).count();
+    let failed = findings
+        .iter()
+        .filter(|found| found.level == Level::Fail)
+        .count();
     if failed > 0 {
         bail!("{failed} of {} checks failed", findings.len());
     }
@@ -102,8 +114,8 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
 
 fn runtime_library(args: &Args) -> Finding {
     let check = "ONNX Runtime";
-    let loaded = library(args.runtime_library.as_deref())
-        .and_then(|path| Ok((Runtime::init(&path)?, path)));
+    let loaded =
+        library(args.runtime_library.as_deref()).and_then(|path| Ok((Runtime::init(&path)?, path)));
     match loaded {
         Ok((_, path)) => finding(check, Level::Ok, format!("loads from {}", path.display())),
         Err(error) => finding(check, Level::Fail, crate::failure::one_line(&error)),
@@ -126,20 +138,30 @@ fn bundles(args: &Args) -> Vec<Finding> {
             .map(|dir| match Bundle::load(&dir, &trust) {
                 Ok(bundle) => {
                     let manifest = bundle.manifest();
-                    let note = if manifest.evaluated { "" } else { ", not evaluated" };
+                    let note = if manifest.evaluated {
+                        ""
+                    } else {
+                        ", not evaluated"
+                    };
                     let detail = format!("{} {}{note}", manifest.name, manifest.version);
                     finding("bundle", Level::Ok, detail)
                 }
                 Err(error) => finding("bundle", Level::Fail, format!("{}: {error}", dir.display())),
             })
             .collect(),
-        (Err(error), _) => vec![finding("bundles", Level::Fail, crate::failure::one_line(&error))],
+        (Err(error), _) => vec![finding(
+            "bundles",
+            Level::Fail,
+            crate::failure::one_line(&error),
+        )],
         (_, Err(error)) => vec![finding("bundles", Level::Fail, error.to_string())],
     }
 }
 
 fn executables() -> Vec<Finding> {
-    let Ok(dir) = own_binaries() else { return Vec::new() };
+    let Ok(dir) = own_binaries() else {
+        return Vec::new();
+    };
     Room::ALL
         .into_iter()
         .map(|room| {
@@ -147,7 +169,11 @@ fn executables() -> Vec<Finding> {
             if path.is_file() {
                 finding(room.binary(), Level::Ok, path.display().to_string())
             } else {
-                finding(room.binary(), Level::Warn, format!("not beside this one ({})", dir.display()))
+                finding(
+                    room.binary(),
+                    Level::Warn,
+                    format!("not beside this one ({})", dir.display()),
+                )
             }
         })
         .collect()
@@ -156,7 +182,11 @@ fn executables() -> Vec<Finding> {
 fn permissions(state: &State) -> Vec<Finding> {
     let pki = state.pki();
     let Ok(entries) = std::fs::read_dir(pki.dir()) else {
-        return vec![finding("keys", Level::Fail, format!("{}: no keys", pki.dir().display()))];
+        return vec![finding(
+            "keys",
+            Level::Fail,
+            format!("{}: no keys", pki.dir().display()),
+        )];
     };
     let open: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -167,7 +197,11 @@ fn permissions(state: &State) -> Vec<Finding> {
     let mut findings = vec![if open.is_empty() {
         finding("keys", Level::Ok, "readable by their owner alone")
     } else {
-        finding("keys", Level::Fail, format!("chmod 0600 {}", open.join(" ")))
+        finding(
+            "keys",
+            Level::Fail,
+            format!("chmod 0600 {}", open.join(" ")),
+        )
     }];
     for path in [pki.ca_key(), pki.enrolment_key()] {
         if path.exists() {
@@ -190,12 +224,14 @@ fn certificates(state: &State) -> Vec<Finding> {
         findings.push(match days_left(&path) {
             Ok(days) if days < 0 => finding(party, Level::Fail, "the certificate has expired"),
             Ok(days) => {
-                let level = if days < WARN_DAYS { Level::Warn } else { Level::Ok };
+                let level = if days < WARN_DAYS {
+                    Level::Warn
+                } else {
+                    Level::Ok
+                };
                 match identity_in(&path) {
                     Ok(id) => finding(party, level, format!("{id}, {days} days left")),
-                    Err(error) => {
-                        finding(party, Level::Fail, crate::failure::one_line(&error))
-                    }
+                    Err(error) => finding(party, Level::Fail, crate::failure::one_line(&error)),
                 }
             }
             Err(error) => finding(party, Level::Fail, crate::failure::one_line(&error)),
@@ -235,7 +271,11 @@ async fn default_ports() -> Vec<Finding> {
     for (name, port) in DEFAULT_PORTS {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         findings.push(if is_listening(address).await {
-            finding(name, Level::Warn, format!("port {port} is in use on this machine"))
+            finding(
+                name,
+                Level::Warn,
+                format!("port {port} is in use on this machine"),
+            )
         } else {
             finding(name, Level::Ok, format!("port {port} is free"))
         });
@@ -245,5 +285,8 @@ async fn default_ports() -> Vec<Finding> {
 
 async fn is_listening(address: SocketAddr) -> bool {
     let connect = TcpStream::connect(address);
-    matches!(tokio::time::timeout(Duration::from_millis(500), connect).await, Ok(Ok(_)))
+    matches!(
+        tokio::time::timeout(Duration::from_millis(500), connect).await,
+        Ok(Ok(_))
+    )
 }

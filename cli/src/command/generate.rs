@@ -73,7 +73,10 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let library = library(args.runtime_library.as_deref())?;
     let exe = std::env::current_exe()?;
     let local = Local::start(LocalConfig {
-        bundle: args.bundle.clone().unwrap_or_else(|| models.join("cxr-report-ref")),
+        bundle: args
+            .bundle
+            .clone()
+            .unwrap_or_else(|| models.join("cxr-report-ref")),
         trust: TrustedHashes::compiled_in()?,
         runtime_library: Some(library.clone()),
         provider: args.execution_provider.into(),
@@ -118,7 +121,10 @@ async fn one(local: &Local, line: Line) -> Result<(Value, bool)> {
 }
 
 fn read(path: &Path) -> std::io::Result<v1::Film> {
-    Ok(v1::Film { data: std::fs::read(path)?.into(), media_type: String::new() })
+    Ok(v1::Film {
+        data: std::fs::read(path)?.into(),
+        media_type: String::new(),
+    })
 }
 
 fn answer(id: Value, report: &v1::Report, started: Instant) -> Value {

@@ -79,8 +79,11 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
 fn generate(args: &GenerateArgs, out: Output) -> Result<()> {
     let suite = recipient::parse_suite(&args.suite)?;
     let passphrase = recipient::read_passphrase(args.passphrase_file.as_deref())?;
-    let public =
-        recipient::generate(&args.out, suite, passphrase.as_ref().map(|text| text.as_str()))?;
+    let public = recipient::generate(
+        &args.out,
+        suite,
+        passphrase.as_ref().map(|text| text.as_str()),
+    )?;
     let public_path = recipient::public_path(&args.out);
     out.emit(&json!({
         "key": args.out,
@@ -99,8 +102,11 @@ fn generate(args: &GenerateArgs, out: Output) -> Result<()> {
 fn enrol(args: &EnrolArgs, out: Output) -> Result<()> {
     let public = recipient::read_public(&args.public)?;
     SpiffeId::parse(&args.identity).map_err(|error| usage(format!("--identity: {error}")))?;
-    let enrolment =
-        Enrolment { identity: &args.identity, groups: &args.group, days: args.days };
+    let enrolment = Enrolment {
+        identity: &args.identity,
+        groups: &args.group,
+        days: args.days,
+    };
     recipient::enrol(&args.directory, &args.enrolment_key, &public, &enrolment)?;
     out.emit(&json!({
         "directory": args.directory,
@@ -117,7 +123,10 @@ fn enrol(args: &EnrolArgs, out: Output) -> Result<()> {
 
 fn pseudonym(path: &std::path::Path, out: Output) -> Result<()> {
     if path.exists() {
-        anyhow::bail!("{} exists already; keys are never overwritten", path.display());
+        anyhow::bail!(
+            "{} exists already; keys are never overwritten",
+            path.display()
+        );
     }
     let mut key = Zeroizing::new([0u8; 32]);
     getrandom::fill(key.as_mut()).context("no randomness")?;

@@ -48,7 +48,10 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
     let PkiCommand::Init(args) = &args.command;
     let plan = Plan {
         trust_domain: args.trust_domain.clone(),
-        site: args.site.clone().unwrap_or_else(|| args.trust_domain.clone()),
+        site: args
+            .site
+            .clone()
+            .unwrap_or_else(|| args.trust_domain.clone()),
         dns: args.dns.clone(),
         ips: args.ip.clone(),
         days: args.days,
@@ -67,7 +70,10 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
     }))?;
     out.say(format!("Made a PKI in {}:", pki.dir().display()))?;
     for (party, role, name) in PARTIES {
-        out.say(format!("  {party}.crt, {party}.key   spiffe://{}/{role}/{name}", plan.trust_domain))?;
+        out.say(format!(
+            "  {party}.crt, {party}.key   spiffe://{}/{role}/{name}",
+            plan.trust_domain
+        ))?;
     }
     out.say("  trust.toml                what `report open` and `audit verify` check against")?;
     out.say("Take ca.key and enrolment.key off this machine before it serves.")

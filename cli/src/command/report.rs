@@ -92,8 +92,15 @@ pub(super) async fn entries(client: &Client, current_only: bool) -> Result<Vec<v
     let mut entries: Vec<v1::ReportEntry> = Vec::new();
     loop {
         let after = entries.last().map_or(0, |entry| entry.position);
-        let request = v1::ListReportsRequest { after, limit: 1000, current_only };
-        let page = inbox.list_reports(request).await.map_err(|status| status_error(&status))?;
+        let request = v1::ListReportsRequest {
+            after,
+            limit: 1000,
+            current_only,
+        };
+        let page = inbox
+            .list_reports(request)
+            .await
+            .map_err(|status| status_error(&status))?;
         let page = page.into_inner().entries;
         // A server that repeats itself must not keep this loop alive.
         if page.last().is_none_or(|entry| entry.position <= after) {
@@ -105,9 +112,13 @@ pub(super) async fn entries(client: &Client, current_only: bool) -> Result<Vec<v
 
 /// One report with its receipt and proof.
 pub(super) async fn fetch_one(client: &Client, id: &[u8]) -> Result<v1::FetchReportResponse> {
-    let request = v1::FetchReportRequest { report_id: id.to_vec() };
+    let request = v1::FetchReportRequest {
+        report_id: id.to_vec(),
+    };
     let response = client.inbox().await?.fetch_report(request).await;
-    Ok(response.map_err(|status| status_error(&status))?.into_inner())
+    Ok(response
+        .map_err(|status| status_error(&status))?
+        .into_inner())
 }
 
 async fn list(args: ListArgs, out: Output) -> Result<()> {
@@ -117,7 +128,8 @@ async fn list(args: ListArgs, out: Output) -> Result<()> {
         let header = v1::EnvelopeHeader::decode(entry.header.as_slice())
             .map_err(|_| anyhow::anyhow!("an envelope's header cannot be read"))?;
         out.emit(&entry_json(entry, &header))?;
-        let acr = wording::acr(header.acr_category).map_or_else(String::new, |c| format!(" ACR {c}"));
+        let acr =
+            wording::acr(header.acr_category).map_or_else(String::new, |c| format!(" ACR {c}"));
         let state = if entry.current { "" } else { "  superseded" };
         out.say(format!(
             "{}  {}  {:<10} {}{acr}{state}",
@@ -152,17 +164,28 @@ async fn fetch(args: FetchArgs, out: Output) -> Result<()> {
     durable::write_atomic(&args.out, &fetched.encode_to_vec(), 0o600)
         .with_context(|| args.out.display().to_string())?;
     out.emit(&json!({ "report_id": args.id, "out": args.out }))?;
-    out.say(format!("Fetched {} into {} (still sealed).", args.id, args.out.display()))
+    out.say(format!(
+        "Fetched {} into {} (still sealed).",
+        args.id,
+        args.out.display()
+    ))
 }
 
 async fn open(args: OpenArgs, out: Output) -> Result<()> {
     let pki = args.client.pki()?;
     let file = |given: &Option<PathBuf>, own: Option<PathBuf>, option: &str| {
-        given.clone().or(own).ok_or_else(|| usage(format!("give --state or {option}")))
+        given
+            .clone()
+            .or(own)
+            .ok_or_else(|| usage(format!("give --state or {option}")))
     };
     let own_key = pki.as_ref().map(|pki| pki.recipient_key("clinician"));
     let key_path = file(&args.key, own_key, "--key")?;
-    let trust_path = file(&args.trust, pki.as_ref().map(crate::state::Pki::trust), "--trust")?;
+    let trust_path = file(
+        &args.trust,
+        pki.as_ref().map(crate::state::Pki::trust),
+        "--trust",
+    )?;
     let passphrase = recipient::read_passphrase(args.passphrase_file.as_deref())?;
     let key = recipient::read_private(&key_path, passphrase.as_ref().map(|text| text.as_str()))?;
     let trust = TrustFile::load(&trust_path)?;

@@ -51,7 +51,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 score: span.score,
             })
             .collect();
-        let answer = Answer { id: line.id, spans, text: scrubbed.text };
+        let answer = Answer {
+            id: line.id,
+            spans,
+            text: scrubbed.text,
+        };
         write_line(&serde_json::to_string(&answer)?)?;
     }
     Ok(())

@@ -37,8 +37,11 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
         anyhow::bail!("{}: larger than 1 GiB", name());
     }
     let plaintext = zeroize::Zeroizing::new(std::fs::read(&args.file).with_context(name)?);
-    let recipients =
-        args.to.iter().map(|path| recipient::read_public(path)).collect::<Result<Vec<_>>>()?;
+    let recipients = args
+        .to
+        .iter()
+        .map(|path| recipient::read_public(path))
+        .collect::<Result<Vec<_>>>()?;
     let signer = recipient::read_signing_key(&args.signing_key)?;
     let header = v1::EnvelopeHeader {
         content: v1::Content::File.into(),

@@ -50,8 +50,13 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
             rooms.stop().await.ok();
             return Err(error.into());
         }
-        let ports = ReadyFile::read(&state, room).map(|ready| ready.ports).unwrap_or_default();
-        let listed: Vec<_> = ports.iter().map(|(name, at)| format!("{name} {at}")).collect();
+        let ports = ReadyFile::read(&state, room)
+            .map(|ready| ready.ports)
+            .unwrap_or_default();
+        let listed: Vec<_> = ports
+            .iter()
+            .map(|(name, at)| format!("{name} {at}"))
+            .collect();
         out.emit(&json!({ "room": room.name(), "ports": ports }))?;
         out.say(format!("{room} is ready: {}", listed.join(", ")))?;
     }

@@ -42,7 +42,9 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
     let studies = control::studies(&args.control.socket()?).await?;
     for study in &studies {
         out.emit(study)?;
-        let report = study.report.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let report = study
+            .report
+            .map_or_else(|| "-".to_owned(), |id| id.to_string());
         out.say(format!(
             "{}  {:<10} v{}  {} object(s), {} cleared, {} quarantined  from {}  report {report}",
             wording::time(study.received_at_unix_ms),

@@ -57,7 +57,11 @@ impl From<UrgencyArg> for v1::Urgency {
 }
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
-    let films = args.files.iter().map(|path| film(path)).collect::<Result<Vec<_>>>()?;
+    let films = args
+        .files
+        .iter()
+        .map(|path| film(path))
+        .collect::<Result<Vec<_>>>()?;
     let report_id = args.report_id.unwrap_or_else(Uuid::new_v4);
     let mut request = tonic::Request::new(v1::GenerateRequest {
         films,
@@ -68,15 +72,21 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let ascii = |text: &str| {
         MetadataValue::try_from(text).map_err(|_| usage("--to: not an identity or group"))
     };
-    request.metadata_mut().insert(METADATA_REPORT_ID, ascii(&report_id.to_string())?);
+    request
+        .metadata_mut()
+        .insert(METADATA_REPORT_ID, ascii(&report_id.to_string())?);
     for recipient in &args.to {
-        request.metadata_mut().append(METADATA_RECIPIENT, ascii(recipient)?);
+        request
+            .metadata_mut()
+            .append(METADATA_RECIPIENT, ascii(recipient)?);
     }
     let client = args.client.client("ehr")?;
     let spinner = out.spinner("waiting for the report");
     let response = client.reports().await?.generate(request).await;
     spinner.finish_and_clear();
-    let response = response.map_err(|status| status_error(&status))?.into_inner();
+    let response = response
+        .map_err(|status| status_error(&status))?
+        .into_inner();
     show(&args, &response, out)
 }
 
@@ -89,7 +99,10 @@ fn show(args: &Args, response: &v1::GenerateResponse, out: Output) -> Result<()>
         None => v1::EnvelopeHeader::decode(sealed.header.as_slice())
             .map_err(|_| anyhow::anyhow!("the envelope's header cannot be read"))?,
     };
-    let receipt = response.receipt.as_ref().context("the sidecar sent no receipt")?;
+    let receipt = response
+        .receipt
+        .as_ref()
+        .context("the sidecar sent no receipt")?;
     let id = wording::report_id(&header.report_id);
     let outcome = wording::outcome(header.outcome);
     out.emit(&json!({
@@ -114,10 +127,14 @@ fn show(args: &Args, response: &v1::GenerateResponse, out: Output) -> Result<()>
 }
 
 fn film(path: &Path) -> Result<v1::Film> {
-    let data = std::fs::read(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let data =
+        std::fs::read(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
     let media_type = media_type(&data)
         .ok_or_else(|| usage(format!("{} is neither DICOM, PNG nor JPEG", path.display())))?;
-    Ok(v1::Film { data: data.into(), media_type: media_type.to_owned() })
+    Ok(v1::Film {
+        data: data.into(),
+        media_type: media_type.to_owned(),
+    })
 }
 
 /// By content: a film's name says nothing.

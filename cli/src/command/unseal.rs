@@ -45,7 +45,10 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
     }
     let opened = cloister_seal::open(&sealed, &key, &signers).with_context(name)?;
     if opened.header.content != i32::from(v1::Content::File) {
-        anyhow::bail!("{} holds a report or a capsule; use `cloister report open`", name());
+        anyhow::bail!(
+            "{} holds a report or a capsule; use `cloister report open`",
+            name()
+        );
     }
     durable::write_atomic(&args.out, &opened.plaintext, 0o600)
         .with_context(|| args.out.display().to_string())?;

@@ -54,13 +54,12 @@ impl Batch {
         if let Some(write) = self.writes.get(key) {
             return write.clone();
         }
-        match self.tree.get(user_key(key)) {
-            Ok(value) => value.map(|value| value.to_vec()),
-            Err(_) => {
-                // Told by whoever commits the batch: an index that cannot read must not write.
-                self.failed.set(true);
-                None
-            }
+        if let Ok(value) = self.tree.get(user_key(key)) {
+            value.map(|value| value.to_vec())
+        } else {
+            // Told by whoever commits the batch: an index that cannot read must not write.
+            self.failed.set(true);
+            None
         }
     }
 

@@ -2,6 +2,9 @@
 
 use crate::model::{Map, Thresholds};
 
+/// Pixels a core must have: a letter of eight pixels has about twenty.
+const SMALLEST: usize = 10;
+
 /// A box in the pixels of a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Component {
@@ -60,7 +63,7 @@ pub(crate) fn components(
             }
             let sum: f32 = points.iter().filter_map(|&(x, y)| probability(x, y)).sum();
             let score = sum / points.len() as f32;
-            if score >= thresholds.component {
+            if score >= thresholds.component && points.len() >= SMALLEST {
                 let all = bounds(&points);
                 let thickness = points
                     .len()
@@ -118,31 +121,56 @@ mod tests {
         component: 0.5,
     };
 
-    #[test]
-    fn near_pixels_are_one_component_and_faint_ones_none() {
+    fn map(blocks: &[(usize, usize, f32)]) -> Map {
         let mut map = Map {
-            width: 32,
-            probability: vec![0.0; 32 * 32],
+            width: 64,
+            probability: vec![0.0; 64 * 32],
         };
-        for (x, p) in [(3, 0.3), (4, 0.8), (5, 0.9), (20, 0.4), (31, 0.9)] {
-            map.probability[4 * 32 + x] = p;
+        for &(x, y, p) in blocks {
+            for row in y..y + 4 {
+                map.probability[row * 64 + x..row * 64 + x + 4].fill(p);
+            }
         }
-        let found = components(&map, 30, 32, THRESHOLDS);
-        assert_eq!(found.len(), 1, "20 is too faint, 31 is padding");
+        map
+    }
+
+    #[test]
+    fn near_blocks_are_one_component_and_faint_or_tiny_ones_none() {
+        let mut map = map(&[(3, 4, 0.9), (8, 4, 0.9), (20, 4, 0.4), (48, 4, 0.9)]);
+        map.probability[20 * 64 + 20] = 1.0;
+        let found = components(&map, 40, 32, THRESHOLDS);
         assert_eq!(
-            (found[0].left, found[0].right, found[0].top, found[0].bottom),
-            (3, 6, 4, 5)
+            found.len(),
+            1,
+            "20 is faint, 48 is padding, the single pixel is nothing"
         );
+        let one = found[0];
+        assert_eq!(
+            (one.left, one.right, one.top, one.bottom, one.thickness),
+            (3, 12, 4, 8, 4)
+        );
+    }
+
+    #[test]
+    fn a_slanted_line_gets_several_boxes_instead_of_a_large_one() {
+        let blocks: Vec<_> = (0..24).map(|at| (at, at, 0.9)).collect();
+        let found = components(&map(&blocks), 40, 32, THRESHOLDS);
+        let area: usize = found
+            .iter()
+            .map(|c| (c.right - c.left) * (c.bottom - c.top))
+            .sum();
+        assert!(found.len() >= 3 && area < 27 * 27 / 2, "{found:?}");
     }
 
     proptest::proptest! {
         #[test]
-        fn every_strong_pixel_is_in_a_box(points in proptest::collection::vec((0usize..40, 0usize..24), 0..40)) {
-            let mut map = Map { width: 64, probability: vec![0.0; 64 * 32] };
-            for &(x, y) in &points { map.probability[y * 64 + x] = 0.8; }
+        fn every_strong_pixel_is_in_a_box(blocks in proptest::collection::vec((0usize..36, 0usize..20), 0..40)) {
+            let strong: Vec<_> = blocks.iter().map(|&(x, y)| (x, y, 0.8)).collect();
+            let map = map(&strong);
             let found = components(&map, 40, 24, THRESHOLDS);
-            for (x, y) in points {
-                assert!(found.iter().any(|c| (c.left..c.right).contains(&x) && (c.top..c.bottom).contains(&y)));
+            for (y, x) in (0..24).flat_map(|y| (0..40).map(move |x| (y, x))) {
+                let covered = found.iter().any(|c| (c.left..c.right).contains(&x) && (c.top..c.bottom).contains(&y));
+                assert!(covered || map.probability[y * 64 + x] == 0.0);
             }
         }
     }

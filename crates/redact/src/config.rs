@@ -35,7 +35,7 @@ impl RedactConfig {
             detector_bundle: detector_bundle.into(),
             runtime_library: runtime_library.into(),
             memory_bytes: 4 << 30,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             max_object_bytes: 512 << 20,
         }
     }

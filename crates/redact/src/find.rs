@@ -54,7 +54,7 @@ fn look(
     } else {
         tiles(view, view, detector, found)?;
     }
-    if long > detector.tile() {
+    if long > detector.tile() + detector.overlap() {
         tiles(&scale_to(view, detector.tile()), view, detector, found)?;
     }
     Ok(())
@@ -106,9 +106,13 @@ fn tiles(
 ) -> Result<(), RedactError> {
     let across = original.width as f32 / scaled.width as f32;
     let down = original.height as f32 / scaled.height as f32;
-    for top in starts(scaled.height, detector.tile(), detector.overlap()) {
-        for left in starts(scaled.width, detector.tile(), detector.overlap()) {
-            let tile = cut(scaled, left, top, detector.tile(), detector.tile());
+    let long = scaled.width.max(scaled.height);
+    // A little more than a tile is cheaper in one piece than in four that overlap.
+    let in_one = long <= detector.tile() + detector.overlap();
+    let side = if in_one { long } else { detector.tile() };
+    for top in starts(scaled.height, side, detector.overlap()) {
+        for left in starts(scaled.width, side, detector.overlap()) {
+            let tile = cut(scaled, left, top, side, side);
             let place = Place {
                 left: left as f32 * across,
                 top: top as f32 * down,

@@ -11,7 +11,7 @@ use crate::wire::{self, Ask, Begin};
 use crate::worker::{ARGUMENT, max_answer_bytes};
 
 /// Time a worker may take to load its model.
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIME: Duration = Duration::from_mins(1);
 /// Objects after which a worker is replaced: what a codec leaked goes with it.
 const OBJECTS_PER_LIFE: u32 = 256;
 

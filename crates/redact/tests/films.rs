@@ -2,6 +2,13 @@
 //! This executable has its own harness because it is also the worker (`__worker`), as every binary of
 //! ours is. Arguments: words that a test's name must contain; `--list` lists.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests; clippy knows only libtest's by itself"
+)]
+
 #[path = "films/support.rs"]
 mod support;
 
@@ -21,6 +28,7 @@ use std::time::Instant;
 type Test = (&'static str, fn());
 
 const TESTS: &[Test] = &[
+    ("xx", text::xx),
     (
         "text_on_a_film_is_blanked_and_nothing_else_changes",
         text::is_blanked_and_nothing_else_changes,

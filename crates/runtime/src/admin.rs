@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// From accept to the end of the request head: an idle or slow peer frees its place.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A whole connection.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often histogram samples are folded when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// hyper's smallest.
@@ -108,7 +108,11 @@ async fn connection(stream: TcpStream, ready: Ready, handle: PrometheusHandle) {
     }
 }
 
-fn answer<B>(request: &Request<B>, ready: &Ready, handle: &PrometheusHandle) -> Response<Full<Bytes>> {
+fn answer<B>(
+    request: &Request<B>,
+    ready: &Ready,
+    handle: &PrometheusHandle,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
     }
@@ -129,7 +133,10 @@ fn answer<B>(request: &Request<B>, ready: &Ready, handle: &PrometheusHandle) -> 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -152,25 +159,39 @@ mod tests {
     }
 
     async fn get(addr: SocketAddr, path: &str) -> String {
-        ask(addr, &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+        ask(
+            addr,
+            &format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"),
+        )
+        .await
     }
 
     #[tokio::test]
     async fn tells_health_readiness_and_metrics_and_nothing_else() {
         let (ready, shutdown) = (Ready::new(), Shutdown::new());
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let addr = serve(any, ready.clone(), telemetry::recorder(), shutdown.clone()).await.unwrap();
+        let addr = serve(any, ready.clone(), telemetry::recorder(), shutdown.clone())
+            .await
+            .unwrap();
         assert!(get(addr, "/healthz").await.starts_with("HTTP/1.1 200"));
         assert!(get(addr, "/readyz").await.starts_with("HTTP/1.1 503"));
         ready.set(true);
         assert!(get(addr, "/readyz").await.starts_with("HTTP/1.1 200"));
         metrics::counter!("cloister_test_admin_total").increment(1);
-        assert!(get(addr, "/metrics").await.contains("cloister_test_admin_total 1"));
+        assert!(
+            get(addr, "/metrics")
+                .await
+                .contains("cloister_test_admin_total 1")
+        );
         assert!(get(addr, "/").await.starts_with("HTTP/1.1 404"));
         assert!(ask(addr, "POST /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             .await
             .starts_with("HTTP/1.1 405"));
-        assert!(ask(addr, "garbage\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        assert!(
+            ask(addr, "garbage\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 400")
+        );
         shutdown.trigger();
     }
 }

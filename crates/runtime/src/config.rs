@@ -46,7 +46,10 @@ pub enum ConfigError {
 impl ConfigError {
     /// A value that parses but cannot be used.
     pub fn invalid(key: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Invalid { key: key.into(), reason: reason.to_string() }
+        Self::Invalid {
+            key: key.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -56,15 +59,24 @@ impl ConfigError {
 /// # Errors
 /// [`ConfigError`]; nothing is ever "warned about and continued".
 pub fn load<R: DeserializeOwned>(path: &Path) -> Result<(R, PathBuf), ConfigError> {
-    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let read = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
     if std::fs::metadata(path).map_err(read)?.len() > MAX_BYTES {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
-    let raw = toml::from_str(&text)
-        .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+    let raw = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
     let absolute = std::path::absolute(path).map_err(read)?;
-    let base = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+    let base = absolute
+        .parent()
+        .map_or_else(|| PathBuf::from("/"), Path::to_owned);
     Ok((raw, base))
 }
 
@@ -86,7 +98,10 @@ mod tests {
         let path = dir.path().join("room.toml");
         std::fs::write(&path, "port = 1\nprot = 2\n").unwrap();
         let error = load::<Raw>(&path).unwrap_err();
-        assert!(matches!(error, ConfigError::Parse { .. }) && error.to_string().contains("prot"), "{error}");
+        assert!(
+            matches!(error, ConfigError::Parse { .. }) && error.to_string().contains("prot"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -22,7 +22,10 @@ pub fn write(path: &Path, ports: &BTreeMap<&str, String>) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let document = Document { pid: std::process::id(), ports };
+    let document = Document {
+        pid: std::process::id(),
+        ports,
+    };
     let next = path.with_extension("json.next");
     File::create(&next)?.write_all(&serde_json::to_vec(&document)?)?;
     fs::rename(&next, path)
@@ -47,8 +50,13 @@ mod tests {
     fn names_every_port_and_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state/ready.json");
-        super::write(&path, &BTreeMap::from([("admin", "127.0.0.1:1".to_owned())])).unwrap();
-        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        super::write(
+            &path,
+            &BTreeMap::from([("admin", "127.0.0.1:1".to_owned())]),
+        )
+        .unwrap();
+        let read: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(read["ports"]["admin"], "127.0.0.1:1");
         assert_eq!(read["pid"], std::process::id());
         super::clear(&path).unwrap();

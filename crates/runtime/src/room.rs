@@ -12,7 +12,10 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Parser)]
-#[command(version, about = "A process of Cloister. See ARCHITECTURE.md for its configuration.")]
+#[command(
+    version,
+    about = "A process of Cloister. See ARCHITECTURE.md for its configuration."
+)]
 struct Arguments {
     /// Configuration file (TOML). Paths in it are relative to it.
     #[arg(long, value_name = "FILE")]
@@ -30,7 +33,11 @@ struct Arguments {
 
 /// Arguments → configuration → telemetry → `run(config, shutdown)` → exit code. Bad usage and a
 /// bad configuration end with [`exit::USAGE`] before a port is bound.
-pub fn room_main<C, F, Fut>(name: &'static str, parse: fn(&Path) -> Result<C, ConfigError>, run: F) -> ExitCode
+pub fn room_main<C, F, Fut>(
+    name: &'static str,
+    parse: fn(&Path) -> Result<C, ConfigError>,
+    run: F,
+) -> ExitCode
 where
     F: FnOnce(C, Shutdown) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
@@ -40,7 +47,11 @@ where
         Err(message) => {
             // `--help` and `--version` arrive here as well, and are no failure.
             message.print().ok();
-            return if message.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
+            return if message.use_stderr() {
+                exit::USAGE.into()
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     telemetry::init(arguments.log_format, &arguments.log_level);
@@ -61,7 +72,11 @@ where
     match serve(name, config, run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(room = name, error = format!("{error:#}"), "Stopped by an error.");
+            tracing::error!(
+                room = name,
+                error = format!("{error:#}"),
+                "Stopped by an error."
+            );
             exit::FAILED.into()
         }
     }
@@ -72,10 +87,17 @@ where
     F: FnOnce(C, Shutdown) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(name)
+        .build()?;
     let result = runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        tracing::info!(room = name, version = env!("CARGO_PKG_VERSION"), "Starting.");
+        tracing::info!(
+            room = name,
+            version = env!("CARGO_PKG_VERSION"),
+            "Starting."
+        );
         run(config, shutdown).await
     });
     tracing::info!(room = name, "Stopped.");
@@ -84,7 +106,10 @@ where
 
 /// Reports and keys stand in this process's memory: a crash must not write them to a disk.
 fn no_core_dump() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
         tracing::warn!(%error, "Core dumps cannot be switched off.");
     }

@@ -10,11 +10,20 @@ use tracing_subscriber::EnvFilter;
 /// Upper bounds of every histogram in `…_seconds`: half a millisecond to two minutes, because one
 /// set has to show a network hop and a report.
 const SECONDS: [f64; 18] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0,
+    40.0, 60.0, 120.0,
 ];
 /// Upper bounds of every histogram in `…_bytes`.
-const BYTES: [f64; 8] =
-    [1024.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+const BYTES: [f64; 8] = [
+    1024.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
 /// Upper bounds of any other histogram (counts of things).
 const COUNTS: [f64; 9] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
 
@@ -63,12 +72,13 @@ pub fn recorder() -> PrometheusHandle {
     HANDLE
         .get_or_init(|| {
             let builder = PrometheusBuilder::new().set_buckets(&COUNTS);
-            let builder = [("_seconds", &SECONDS[..]), ("_bytes", &BYTES[..])].into_iter().fold(
-                builder,
-                |builder, (unit, bounds)| {
-                    builder.and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix(unit.to_owned()), bounds))
-                },
-            );
+            let builder = [("_seconds", &SECONDS[..]), ("_bytes", &BYTES[..])]
+                .into_iter()
+                .fold(builder, |builder, (unit, bounds)| {
+                    builder.and_then(|builder| {
+                        builder.set_buckets_for_metric(Matcher::Suffix(unit.to_owned()), bounds)
+                    })
+                });
             // Fails only for an empty list of bounds, and none is.
             let builder = builder.unwrap_or_else(|_| PrometheusBuilder::new());
             let recorder = builder.build_recorder();
@@ -90,7 +100,13 @@ mod tests {
         metrics::histogram!("cloister_test_step_duration_seconds").record(0.003);
         metrics::histogram!("cloister_test_films_count").record(3.0);
         let text = handle.render();
-        assert!(text.contains("cloister_test_step_duration_seconds_bucket{le=\"0.005\"} 1"), "{text}");
-        assert!(text.contains("cloister_test_films_count_bucket{le=\"4\"} 1"), "{text}");
+        assert!(
+            text.contains("cloister_test_step_duration_seconds_bucket{le=\"0.005\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("cloister_test_films_count_bucket{le=\"4\"} 1"),
+            "{text}"
+        );
     }
 }

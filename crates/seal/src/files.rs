@@ -112,7 +112,7 @@ mod tests {
             );
         }
         fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).unwrap();
-        assert_eq!(&read_secret_text(&path).unwrap()[..], "secret");
+        assert_eq!(read_secret_text(&path).unwrap().as_str(), "secret");
     }
 
     #[test]

@@ -219,7 +219,7 @@ mod tests {
         for bad in [
             "",
             "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
-            &pem[1..],
+            pem.get(1..).unwrap(),
         ] {
             assert!(SigningKey::from_pkcs8_pem(bad).is_err());
         }

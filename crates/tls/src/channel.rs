@@ -35,9 +35,11 @@ pub async fn connect(
     let target = Target::parse(endpoint, tls, server_identity)?;
     // A first handshake of its own: tonic would hide its cause behind "transport error".
     drop(target.open().await?);
-    target.endpoint()?.connect_with_connector(target.connector()).await.map_err(|error| {
-        TlsError::Connect(io::Error::other(error))
-    })
+    target
+        .endpoint()?
+        .connect_with_connector(target.connector())
+        .await
+        .map_err(|error| TlsError::Connect(io::Error::other(error)))
 }
 
 /// As [`connect`], but the first connection is made by the first call, which fails with
@@ -51,7 +53,9 @@ pub fn connect_lazy(
     server_identity: &SpiffeId,
 ) -> Result<Channel, TlsError> {
     let target = Target::parse(endpoint, tls, server_identity)?;
-    Ok(target.endpoint()?.connect_with_connector_lazy(target.connector()))
+    Ok(target
+        .endpoint()?
+        .connect_with_connector_lazy(target.connector()))
 }
 
 #[derive(Clone)]
@@ -64,23 +68,46 @@ struct Target {
 }
 
 impl Target {
-    fn parse(endpoint: &str, tls: Arc<ClientConfig>, identity: &SpiffeId) -> Result<Self, TlsError> {
+    fn parse(
+        endpoint: &str,
+        tls: Arc<ClientConfig>,
+        identity: &SpiffeId,
+    ) -> Result<Self, TlsError> {
         let uri: Uri = endpoint.parse().map_err(|_| TlsError::Endpoint)?;
-        if uri.scheme_str() != Some("https") || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        if uri.scheme_str() != Some("https")
+            || !matches!(uri.path(), "" | "/")
+            || uri.query().is_some()
+        {
             return Err(TlsError::Endpoint);
         }
-        let bare = uri.host().ok_or(TlsError::Endpoint)?.trim_start_matches('[').trim_end_matches(']');
+        let bare = uri
+            .host()
+            .ok_or(TlsError::Endpoint)?
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         let host = bare.to_owned();
         let port = uri.port_u16().ok_or(TlsError::Endpoint)?;
         let name = ServerName::try_from(host.clone()).map_err(|_| TlsError::Endpoint)?;
-        Ok(Self { host, port, name, tls, identity: identity.clone() })
+        Ok(Self {
+            host,
+            port,
+            name,
+            tls,
+            identity: identity.clone(),
+        })
     }
 
     fn endpoint(&self) -> Result<Endpoint, TlsError> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
         // `http` because the connector below does TLS; `origin` puts the true scheme on the wire.
         let inner = format!("http://{host}:{}", self.port);
-        let origin: Uri = format!("https://{host}:{}", self.port).parse().map_err(|_| TlsError::Endpoint)?;
+        let origin: Uri = format!("https://{host}:{}", self.port)
+            .parse()
+            .map_err(|_| TlsError::Endpoint)?;
         let endpoint = Endpoint::from_shared(inner).map_err(|_| TlsError::Endpoint)?;
         Ok(endpoint
             .origin(origin)
@@ -102,7 +129,13 @@ impl Target {
         let target = self.clone();
         tower::service_fn(move |_: Uri| {
             let target = target.clone();
-            async move { target.open().await.map(TokioIo::new).map_err(io::Error::other) }
+            async move {
+                target
+                    .open()
+                    .await
+                    .map(TokioIo::new)
+                    .map_err(io::Error::other)
+            }
         })
     }
 
@@ -111,15 +144,21 @@ impl Target {
             let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
             // Else the last small frame of a request waits 40 ms for a delayed acknowledgement.
             tcp.set_nodelay(true)?;
-            TlsConnector::from(Arc::clone(&self.tls)).connect(self.name.clone(), tcp).await
+            TlsConnector::from(Arc::clone(&self.tls))
+                .connect(self.name.clone(), tcp)
+                .await
         };
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
-        let stream = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(TlsError::Connect)?;
+        let stream = opened
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(TlsError::Connect)?;
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let shown = leaf.map(identity_of).transpose()?;
         if shown.as_ref() != Some(&self.identity) {
-            return Err(TlsError::WrongPeer { expected: self.identity.to_string() });
+            return Err(TlsError::WrongPeer {
+                expected: self.identity.to_string(),
+            });
         }
         Ok(stream)
     }

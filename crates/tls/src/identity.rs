@@ -33,8 +33,15 @@ pub enum Role {
 
 impl Role {
     /// Every role, in path order of the identity scheme.
-    pub const ALL: [Self; 7] =
-        [Self::Gateway, Self::Ehr, Self::Clinician, Self::Auditor, Self::Peer, Self::Sidecar, Self::Server];
+    pub const ALL: [Self; 7] = [
+        Self::Gateway,
+        Self::Ehr,
+        Self::Clinician,
+        Self::Auditor,
+        Self::Peer,
+        Self::Sidecar,
+        Self::Server,
+    ];
 
     /// The word in the identity.
     pub const fn as_str(self) -> &'static str {
@@ -54,7 +61,10 @@ impl FromStr for Role {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(IdentityError::Role)
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(IdentityError::Role)
     }
 }
 
@@ -79,7 +89,8 @@ impl SpiffeId {
     /// [`IdentityError::Syntax`] when a part is empty or has a character outside the scheme.
     pub fn new(trust_domain: &str, role: Role, name: &str) -> Result<Self, IdentityError> {
         // SPIFFE-ID section 2.1 (trust domain) and 2.2 (path segment).
-        let domain_ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+        let domain_ok =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
         let name_ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         let long = trust_domain.len() > 255 || name.len() > MAX_BYTES - 512;
         if trust_domain.is_empty()
@@ -92,7 +103,11 @@ impl SpiffeId {
         {
             return Err(IdentityError::Syntax);
         }
-        Ok(Self { trust_domain: trust_domain.into(), role, name: name.into() })
+        Ok(Self {
+            trust_domain: trust_domain.into(),
+            role,
+            name: name.into(),
+        })
     }
 
     /// The trust domain.
@@ -128,7 +143,8 @@ impl FromStr for SpiffeId {
         }
         let rest = uri.strip_prefix("spiffe://").ok_or(IdentityError::Syntax)?;
         let mut parts = rest.split('/');
-        let (Some(domain), Some(role), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(domain), Some(role), Some(name), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(IdentityError::Syntax);
         };
@@ -138,7 +154,11 @@ impl FromStr for SpiffeId {
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/{}/{}", self.trust_domain, self.role, self.name)
+        write!(
+            f,
+            "spiffe://{}/{}/{}",
+            self.trust_domain, self.role, self.name
+        )
     }
 }
 
@@ -147,13 +167,19 @@ impl fmt::Display for SpiffeId {
 /// # Errors
 /// [`IdentityError`] when the certificate has no URI, more than one, or one outside the scheme.
 pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<SpiffeId, IdentityError> {
-    let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
+    let (rest, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
     if !rest.is_empty() {
         return Err(IdentityError::Certificate);
     }
     // Errors on a duplicated extension, so a second SAN cannot hide behind the first.
-    let san = parsed.subject_alternative_name().map_err(|_| IdentityError::Certificate)?;
-    let names = san.as_ref().map(|san| san.value.general_names.as_slice()).unwrap_or_default();
+    let san = parsed
+        .subject_alternative_name()
+        .map_err(|_| IdentityError::Certificate)?;
+    let names = san
+        .as_ref()
+        .map(|san| san.value.general_names.as_slice())
+        .unwrap_or_default();
     let mut uris = names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
@@ -193,7 +219,10 @@ mod tests {
         ] {
             assert_eq!(SpiffeId::parse(text), Err(IdentityError::Syntax), "{text}");
         }
-        assert_eq!(SpiffeId::parse("spiffe://a/Ehr/x"), Err(IdentityError::Role));
+        assert_eq!(
+            SpiffeId::parse("spiffe://a/Ehr/x"),
+            Err(IdentityError::Role)
+        );
     }
 
     proptest! {

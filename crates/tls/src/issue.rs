@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -48,7 +48,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let ca_pem = params.self_signed(&key)?.pem();
-        Ok(Self { ca_pem, issuer: Issuer::new(params, key) })
+        Ok(Self {
+            ca_pem,
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// A CA from the text of its two files.
@@ -56,27 +59,45 @@ impl Authority {
     /// # Errors
     /// [`TlsError::Authority`] when they are no CA, or do not belong together.
     pub fn load(cert_pem: &str, key_pem: &str) -> Result<Self, TlsError> {
-        let key = KeyPair::from_pem(key_pem).map_err(|_| TlsError::Authority("the key is not PKCS#8 PEM"))?;
+        let key = KeyPair::from_pem(key_pem)
+            .map_err(|_| TlsError::Authority("the key is not PKCS#8 PEM"))?;
         let der = CertificateDer::from_pem_slice(cert_pem.as_bytes())
             .map_err(|_| TlsError::Authority("the certificate is not PEM"))?;
-        let (_, parsed) =
-            X509Certificate::from_der(&der).map_err(|_| TlsError::Authority("the certificate is not X.509"))?;
+        let (_, parsed) = X509Certificate::from_der(&der)
+            .map_err(|_| TlsError::Authority("the certificate is not X.509"))?;
         if !parsed.is_ca() {
             return Err(TlsError::Authority("the certificate is not a CA's"));
         }
         if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
-            return Err(TlsError::Authority("key and certificate do not belong together"));
+            return Err(TlsError::Authority(
+                "key and certificate do not belong together",
+            ));
         }
-        Ok(Self { ca_pem: cert_pem.to_owned(), issuer: Issuer::from_ca_cert_der(&der, key)? })
+        Ok(Self {
+            ca_pem: cert_pem.to_owned(),
+            issuer: Issuer::from_ca_cert_der(&der, key)?,
+        })
     }
 
     /// A certificate for `identity`, which may serve (under `dns` and `ips`) and call.
     ///
     /// # Errors
     /// [`TlsError::Issue`] when a DNS name is not one.
-    pub fn issue(&self, identity: &SpiffeId, dns: &[&str], ips: &[IpAddr], days: u32) -> Result<Issued, TlsError> {
+    pub fn issue(
+        &self,
+        identity: &SpiffeId,
+        dns: &[&str],
+        ips: &[IpAddr],
+        days: u32,
+    ) -> Result<Issued, TlsError> {
         let now = OffsetDateTime::now_utc();
-        self.issue_between(identity, dns, ips, now - CLOCK_SKEW, now + Duration::days(i64::from(days)))
+        self.issue_between(
+            identity,
+            dns,
+            ips,
+            now - CLOCK_SKEW,
+            now + Duration::days(i64::from(days)),
+        )
     }
 
     /// As [`Authority::issue`], for a period of the caller's choice (tests of expiry).
@@ -114,11 +135,17 @@ impl Authority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.subject_alt_names = names;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Issued { cert_pem: certificate.pem(), key_pem: Zeroizing::new(key.serialize_pem()) })
+        Ok(Issued {
+            cert_pem: certificate.pem(),
+            key_pem: Zeroizing::new(key.serialize_pem()),
+        })
     }
 
     /// The CA certificate.

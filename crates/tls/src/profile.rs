@@ -41,7 +41,8 @@ pub struct TlsFiles {
 pub fn server_config(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(provider());
     let roots = Arc::new(roots(&files.peer_ca)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)?
         .with_client_cert_verifier(verifier)
@@ -77,21 +78,34 @@ fn provider() -> CryptoProvider {
             cipher_suite::TLS13_AES_128_GCM_SHA256,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        kx_groups: vec![
+            kx_group::X25519MLKEM768,
+            kx_group::X25519,
+            kx_group::SECP256R1,
+            kx_group::SECP384R1,
+        ],
         ..aws_lc_rs::default_provider()
     }
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    let failed = |source| TlsError::Read { path: path.to_owned(), source };
+    let failed = |source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut bytes = Zeroizing::new(Vec::new());
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MAX_PEM_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(MAX_PEM_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     Ok(bytes)
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bad = || TlsError::Pem { path: path.to_owned(), what };
+    let bad = || TlsError::Pem {
+        path: path.to_owned(),
+        what,
+    };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or_else(bad)
 }
@@ -110,10 +124,17 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     use std::os::unix::fs::PermissionsExt as _;
-    let meta = std::fs::metadata(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    let meta = std::fs::metadata(path).map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     if !meta.is_file() || meta.permissions().mode() & 0o077 != 0 {
-        return Err(TlsError::KeyPermissions { path: path.to_owned() });
+        return Err(TlsError::KeyPermissions {
+            path: path.to_owned(),
+        });
     }
-    PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|_| TlsError::Pem { path: path.to_owned(), what: "private key" })
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| TlsError::Pem {
+        path: path.to_owned(),
+        what: "private key",
+    })
 }

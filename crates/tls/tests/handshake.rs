@@ -1,6 +1,10 @@
 //! Two real ends on loopback: who gets through the handshake and who does not.
 
-#![expect(clippy::disallowed_methods, reason = "test files need not be durable")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test program: its files need not be durable, and a surprise may end it"
+)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,15 +39,25 @@ fn files(dir: &Path, name: &str, issuer: &Authority, peer: &Authority, who: &Spi
 }
 
 /// Runs one handshake and one echoed byte; answers with what the server saw.
-async fn meet(server: Arc<rustls::ServerConfig>, client: Arc<rustls::ClientConfig>) -> Result<(u16, u16), String> {
+async fn meet(
+    server: Arc<rustls::ServerConfig>,
+    client: Arc<rustls::ClientConfig>,
+) -> Result<(u16, u16), String> {
     let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut tls = TlsAcceptor::from(server).accept(tcp).await.map_err(|e| e.to_string())?;
+        let mut tls = TlsAcceptor::from(server)
+            .accept(tcp)
+            .await
+            .map_err(|e| e.to_string())?;
         let (_, session) = tls.get_ref();
         let version = session.protocol_version().unwrap().into();
-        let group = session.negotiated_key_exchange_group().unwrap().name().into();
+        let group = session
+            .negotiated_key_exchange_group()
+            .unwrap()
+            .name()
+            .into();
         tls.write_all(b"!").await.map_err(|e| e.to_string())?;
         Ok((version, group))
     });
@@ -62,25 +76,43 @@ async fn both_ends_meet_on_tls_13_with_the_hybrid_group() {
     let ca = Authority::generate("ca", 1).unwrap();
     let server = files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "s"));
     let client = files(dir.path(), "c", &ca, &ca, &id(Role::Ehr, "c"));
-    let met = meet(server_config(&server, &[b"h2"]).unwrap(), client_config(&client, &[b"h2"]).unwrap()).await;
+    let met = meet(
+        server_config(&server, &[b"h2"]).unwrap(),
+        client_config(&client, &[b"h2"]).unwrap(),
+    )
+    .await;
     assert_eq!(met, Ok((0x0304, 0x11ec)), "TLS 1.3, X25519MLKEM768");
 }
 
 #[tokio::test]
 async fn a_client_of_a_foreign_ca_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (ca, foreign) = (Authority::generate("ca", 1).unwrap(), Authority::generate("foreign", 1).unwrap());
+    let (ca, foreign) = (
+        Authority::generate("ca", 1).unwrap(),
+        Authority::generate("foreign", 1).unwrap(),
+    );
     let server = files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "s"));
     let client = files(dir.path(), "c", &foreign, &ca, &id(Role::Ehr, "c"));
-    let met = meet(server_config(&server, &[]).unwrap(), client_config(&client, &[]).unwrap()).await;
-    assert!(met.unwrap_err().contains("certificate"), "refused for its certificate");
+    let met = meet(
+        server_config(&server, &[]).unwrap(),
+        client_config(&client, &[]).unwrap(),
+    )
+    .await;
+    assert!(
+        met.unwrap_err().contains("certificate"),
+        "refused for its certificate"
+    );
 }
 
 #[tokio::test]
 async fn a_client_without_certificate_and_a_tls_12_client_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Authority::generate("ca", 1).unwrap();
-    let server = server_config(&files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "s")), &[]).unwrap();
+    let server = server_config(
+        &files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "s")),
+        &[],
+    )
+    .unwrap();
     let mut roots = rustls::RootCertStore::empty();
     let pem = rustls_pki_types::pem::PemObject::from_pem_slice(ca.ca_pem().as_bytes()).unwrap();
     roots.add(pem).unwrap();
@@ -91,7 +123,10 @@ async fn a_client_without_certificate_and_a_tls_12_client_are_refused() {
             .unwrap()
             .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        assert!(meet(Arc::clone(&server), Arc::new(client)).await.is_err(), "{version:?}");
+        assert!(
+            meet(Arc::clone(&server), Arc::new(client)).await.is_err(),
+            "{version:?}"
+        );
     }
 }
 
@@ -103,10 +138,16 @@ async fn an_expired_client_is_refused() {
     let client = files(dir.path(), "c", &ca, &ca, &id(Role::Ehr, "c"));
     let now = time::OffsetDateTime::now_utc();
     let (from, to) = (now - time::Duration::days(2), now - time::Duration::days(1));
-    let old = ca.issue_between(&id(Role::Ehr, "c"), &[], &[], from, to).unwrap();
+    let old = ca
+        .issue_between(&id(Role::Ehr, "c"), &[], &[], from, to)
+        .unwrap();
     std::fs::write(&client.certificate, &old.cert_pem).unwrap();
     std::fs::write(&client.key, old.key_pem.as_bytes()).unwrap();
-    let met = meet(server_config(&server, &[]).unwrap(), client_config(&client, &[]).unwrap()).await;
+    let met = meet(
+        server_config(&server, &[]).unwrap(),
+        client_config(&client, &[]).unwrap(),
+    )
+    .await;
     assert!(met.unwrap_err().contains("xpired"));
 }
 
@@ -114,17 +155,33 @@ async fn an_expired_client_is_refused() {
 async fn a_channel_refuses_a_server_of_another_name() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Authority::generate("ca", 1).unwrap();
-    let server = server_config(&files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "other")), &[b"h2"]).unwrap();
-    let client = client_config(&files(dir.path(), "c", &ca, &ca, &id(Role::Ehr, "c")), &[b"h2"]).unwrap();
+    let server = server_config(
+        &files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "other")),
+        &[b"h2"],
+    )
+    .unwrap();
+    let client = client_config(
+        &files(dir.path(), "c", &ca, &ca, &id(Role::Ehr, "c")),
+        &[b"h2"],
+    )
+    .unwrap();
     let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let endpoint = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
     tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
-            TlsAcceptor::from(Arc::clone(&server)).accept(tcp).await.ok();
+            TlsAcceptor::from(Arc::clone(&server))
+                .accept(tcp)
+                .await
+                .ok();
         }
     });
-    let refused = cloister_tls::channel::connect(&endpoint, client, &id(Role::Sidecar, "s")).await.unwrap_err();
+    let refused = cloister_tls::channel::connect(&endpoint, client, &id(Role::Sidecar, "s"))
+        .await
+        .unwrap_err();
     assert!(matches!(refused, TlsError::WrongPeer { .. }), "{refused}");
 }
 
@@ -134,5 +191,8 @@ fn a_key_that_others_may_read_is_refused() {
     let ca = Authority::generate("ca", 1).unwrap();
     let server = files(dir.path(), "s", &ca, &ca, &id(Role::Sidecar, "s"));
     std::fs::set_permissions(&server.key, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(matches!(server_config(&server, &[]), Err(TlsError::KeyPermissions { .. })));
+    assert!(matches!(
+        server_config(&server, &[]),
+        Err(TlsError::KeyPermissions { .. })
+    ));
 }

@@ -173,6 +173,21 @@ impl Scu {
         }
     }
 
+    /// One film on an association of its own; `None` when anything breaks.
+    pub(super) async fn try_store(addr: SocketAddr, film: &Film) -> Option<u16> {
+        let mut scu = Self {
+            stream: TcpStream::connect(addr).await.ok()?,
+            message: 0,
+        };
+        let answer = scu
+            .ask(&Pdu::AssociationRQ(request("CLOISTER", "TESTER")))
+            .await?;
+        if !matches!(answer, Pdu::AssociationAC(_)) {
+            return None;
+        }
+        scu.store(film).await
+    }
+
     pub(super) async fn associate(addr: SocketAddr) -> Self {
         let mut scu = Self::connect(addr).await;
         let answer = scu
@@ -186,7 +201,8 @@ impl Scu {
     pub(super) async fn ask(&mut self, pdu: &Pdu) -> Option<Pdu> {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).unwrap();
-        self.stream.write_all(&bytes).await.unwrap();
+        // A peer that is gone shows at the next read.
+        self.stream.write_all(&bytes).await.ok();
         self.read().await
     }
 
@@ -215,7 +231,7 @@ impl Scu {
             out.extend_from_slice(&[context, control]);
             out.extend_from_slice(part);
         }
-        self.stream.write_all(&out).await.unwrap();
+        self.stream.write_all(&out).await.ok();
     }
 
     /// C-STORE with the instance of the film in the command; the status, `None` without an answer.

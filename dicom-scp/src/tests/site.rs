@@ -315,6 +315,13 @@ retry_max_ms = 200
         Config::load(&path).unwrap()
     }
 
+    /// Where the room that is ready now listens.
+    pub(super) fn dimse(&self) -> Option<SocketAddr> {
+        let ready = std::fs::read(self.state().join("ready.json")).ok()?;
+        let ready: serde_json::Value = serde_json::from_slice(&ready).ok()?;
+        ready["ports"]["dimse"].as_str()?.parse().ok()
+    }
+
     pub(super) async fn start(&self) -> Room {
         self.start_with("", "default_recipient = \"group:radiology\"")
             .await
@@ -340,7 +347,7 @@ retry_max_ms = 200
             dimse,
             control: self.state().join("control.sock"),
             shutdown,
-            running,
+            running: Some(running),
         }
     }
 }
@@ -373,13 +380,28 @@ pub(super) struct Room {
     pub(super) dimse: SocketAddr,
     control: PathBuf,
     shutdown: Shutdown,
-    running: JoinHandle<anyhow::Result<()>>,
+    /// `None` for a room in another process.
+    running: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Room {
+    /// A room in another process.
+    pub(super) fn elsewhere(site: &Site) -> Self {
+        let dimse = site.dimse().unwrap();
+        let control = site.state().join("control.sock");
+        Self {
+            dimse,
+            control,
+            shutdown: Shutdown::new(),
+            running: None,
+        }
+    }
+
     pub(super) async fn stop(self) {
         self.shutdown.trigger();
-        self.running.await.unwrap().unwrap();
+        if let Some(running) = self.running {
+            running.await.unwrap().unwrap();
+        }
     }
 
     async fn ask(&self, list: &str) -> Answer {

@@ -32,14 +32,24 @@ const METHODS: [Method; 19] = [
 ];
 
 fn policy() -> Policy {
-    Policy { trust_domain: "a".into(), ehr: vec![EhrRule { identity: None, recipients: vec![RecipientRule::Any] }] }
+    Policy {
+        trust_domain: "a".into(),
+        ehr: vec![EhrRule {
+            identity: None,
+            recipients: vec![RecipientRule::Any],
+        }],
+    }
 }
 
 /// The whole table, so that a change of it is a change of this test.
 #[test]
 fn each_method_has_exactly_these_roles() {
     for method in METHODS {
-        let allowed: Vec<_> = ROLES.iter().filter(|(_, role)| role_may(*role, method)).map(|(name, _)| *name).collect();
+        let allowed: Vec<_> = ROLES
+            .iter()
+            .filter(|(_, role)| role_may(*role, method))
+            .map(|(name, _)| *name)
+            .collect();
         let expected: &[&str] = match method {
             Method::SubmitStudy => &["gateway"],
             Method::Generate
@@ -49,10 +59,14 @@ fn each_method_has_exactly_these_roles() {
             | Method::Inspect
             | Method::HttpV1 => &["ehr"],
             Method::SendFeedback => &["ehr", "clinician"],
-            Method::ListReports | Method::FetchReport | Method::WatchReports | Method::AcknowledgeReport => {
-                &["clinician"]
-            }
-            Method::GetCheckpoint | Method::ProveInclusion | Method::ListEvents | Method::ListEntries => &["auditor"],
+            Method::ListReports
+            | Method::FetchReport
+            | Method::WatchReports
+            | Method::AcknowledgeReport => &["clinician"],
+            Method::GetCheckpoint
+            | Method::ProveInclusion
+            | Method::ListEvents
+            | Method::ListEntries => &["auditor"],
             Method::HealthCheck | Method::HealthWatch | Method::HttpHealth => {
                 &["gateway", "ehr", "clinician", "auditor", "peer"]
             }
@@ -64,7 +78,10 @@ fn each_method_has_exactly_these_roles() {
 #[test]
 fn another_trust_domain_is_refused_whatever_the_role() {
     let caller = Caller::for_test("spiffe://b/ehr/x");
-    assert_eq!(permit(&policy(), &caller, Method::HealthCheck).err(), Some(Refusal::TrustDomain));
+    assert_eq!(
+        permit(&policy(), &caller, Method::HealthCheck).err(),
+        Some(Refusal::TrustDomain)
+    );
 }
 
 #[test]
@@ -78,7 +95,17 @@ fn a_report_id_is_one_uuid() {
         headers
     };
     assert!(report_id(&headers(&[good])).is_ok());
-    for bad in [&[][..], &[good, good], &["1"], &[""], &["00000000-0000-0000-0000-000000000000"]] {
-        assert_eq!(report_id(&headers(bad)), Err(Refusal::BadMetadata), "{bad:?}");
+    for bad in [
+        &[][..],
+        &[good, good],
+        &["1"],
+        &[""],
+        &["00000000-0000-0000-0000-000000000000"],
+    ] {
+        assert_eq!(
+            report_id(&headers(bad)),
+            Err(Refusal::BadMetadata),
+            "{bad:?}"
+        );
     }
 }

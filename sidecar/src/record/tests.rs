@@ -28,7 +28,12 @@ impl Audit for Fickle {
     }
 
     fn released(&self, report_id: Uuid) -> Option<u64> {
-        self.released.lock().unwrap().iter().position(|id| *id == report_id).map(|leaf| leaf as u64)
+        self.released
+            .lock()
+            .unwrap()
+            .iter()
+            .position(|id| *id == report_id)
+            .map(|leaf| leaf as u64)
     }
 
     fn origin(&self) -> &'static str {
@@ -37,7 +42,10 @@ impl Audit for Fickle {
 }
 
 async fn held(store: &LogStore, report_id: Uuid) -> Held {
-    let envelope = v1::SealedReport { header: b"header".to_vec(), ..v1::SealedReport::default() };
+    let envelope = v1::SealedReport {
+        header: b"header".to_vec(),
+        ..v1::SealedReport::default()
+    };
     let entry = store
         .hold(Holding {
             report_id,
@@ -65,7 +73,10 @@ async fn a_report_whose_record_fails_is_never_visible_and_is_taken_up_again() {
     audit.down.store(true, Ordering::SeqCst);
     let id = Uuid::new_v4();
     let store = LogStore::open(dir.path()).unwrap();
-    assert_eq!(record(&audit, held(&store, id).await).await.err(), Some(Refusal::AuditDown));
+    assert_eq!(
+        record(&audit, held(&store, id).await).await.err(),
+        Some(Refusal::AuditDown)
+    );
     assert_eq!(visible(&store), 0);
 
     // A restart, and the audit log works again.
@@ -74,7 +85,9 @@ async fn a_report_whose_record_fails_is_never_visible_and_is_taken_up_again() {
     let store = LogStore::open(dir.path()).unwrap();
     assert_eq!((visible(&store), store.held().unwrap()), (0, vec![id]));
     let entry = store.find(id).unwrap().unwrap();
-    let recorded = record(&audit, Held::resume(&store, entry).await.unwrap()).await.unwrap();
+    let recorded = record(&audit, Held::resume(&store, entry).await.unwrap())
+        .await
+        .unwrap();
     assert_eq!(visible(&store), 0, "recorded is not released");
     let (envelope, receipt) = release(&store, recorded).await.unwrap().into_parts();
     assert_eq!((visible(&store), receipt.leaf_index), (1, 0));
@@ -89,7 +102,9 @@ async fn a_crash_after_the_record_leaves_one_record() {
     let store = LogStore::open(dir.path()).unwrap();
     drop(record(&audit, held(&store, id).await).await.unwrap());
     let entry = store.find(id).unwrap().unwrap();
-    let recorded = record(&audit, Held::resume(&store, entry).await.unwrap()).await.unwrap();
+    let recorded = record(&audit, Held::resume(&store, entry).await.unwrap())
+        .await
+        .unwrap();
     release(&store, recorded).await.unwrap();
     assert_eq!(audit.released.lock().unwrap().len(), 1);
     assert_eq!(visible(&store), 1);

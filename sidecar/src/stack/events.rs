@@ -43,14 +43,20 @@ pub(super) struct Run {
 
 impl Run {
     /// Generate and SubmitStudy.
-    pub(super) async fn unary(self, mut messages: Messages<Incoming>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn unary(
+        self,
+        mut messages: Messages<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
         let method = self.order.method();
-        let report = match self.next::<v1::GenerateResponse>(&mut messages).await?.and_then(|answer| answer.result) {
-            Some(generate_response::Result::Report(report)) => report,
+        let first = self.next::<v1::GenerateResponse>(&mut messages).await?;
+        let Some(generate_response::Result::Report(report)) = first.and_then(|first| first.result)
+        else {
             // Nothing, or an envelope that is not ours.
-            _ => return Err(Refusal::UpstreamBroken.into()),
+            return Err(Refusal::UpstreamBroken.into());
         };
-        let released = self.finish::<v1::GenerateResponse>(messages, report).await?;
+        let released = self
+            .finish::<v1::GenerateResponse>(messages, report)
+            .await?;
         Ok(answer(method, released))
     }
 
@@ -82,12 +88,21 @@ impl Run {
             match event.and_then(|event| event.event) {
                 Some(generate_event::Event::Progress(progress)) => {
                     let event = Some(generate_event::Event::Progress(progress));
-                    let message = v1::GenerateEvent { event, receipt: None };
-                    frames.send(Ok(Frame::data(wire::encode(&message)))).await.ok();
+                    let message = v1::GenerateEvent {
+                        event,
+                        receipt: None,
+                    };
+                    frames
+                        .send(Ok(Frame::data(wire::encode(&message))))
+                        .await
+                        .ok();
                 }
                 Some(generate_event::Event::Report(report)) => {
                     let released = self.finish::<v1::GenerateEvent>(messages, report).await?;
-                    frames.send(Ok(Frame::data(wire::encode(&event_of(released))))).await.ok();
+                    frames
+                        .send(Ok(Frame::data(wire::encode(&event_of(released)))))
+                        .await
+                        .ok();
                     return Ok(());
                 }
                 // Nothing, or an envelope that is not ours.
@@ -96,7 +111,10 @@ impl Run {
         }
     }
 
-    async fn next<M: Message + Default>(&self, messages: &mut Messages<Incoming>) -> Result<Option<M>, Failure> {
+    async fn next<M: Message + Default>(
+        &self,
+        messages: &mut Messages<Incoming>,
+    ) -> Result<Option<M>, Failure> {
         match timeout_at(self.bounds.deadline, messages.next()).await {
             Ok(message) => Ok(message?),
             Err(_) => Err(Refusal::DeadlineExceeded.into()),
@@ -126,10 +144,16 @@ pub(super) fn answer(method: Method, released: Released) -> Response<Body> {
     }
     let (sealed, receipt) = released.into_parts();
     let result = Some(generate_response::Result::Sealed(sealed));
-    wire::unary(&v1::GenerateResponse { result, receipt: Some(receipt) })
+    wire::unary(&v1::GenerateResponse {
+        result,
+        receipt: Some(receipt),
+    })
 }
 
 fn event_of(released: Released) -> v1::GenerateEvent {
     let (sealed, receipt) = released.into_parts();
-    v1::GenerateEvent { event: Some(generate_event::Event::Sealed(sealed)), receipt: Some(receipt) }
+    v1::GenerateEvent {
+        event: Some(generate_event::Event::Sealed(sealed)),
+        receipt: Some(receipt),
+    }
 }

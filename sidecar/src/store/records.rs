@@ -116,7 +116,11 @@ impl From<Holding> for HeldRecord {
             report_id: holding.report_id.as_bytes().to_vec(),
             owner: holding.owner,
             recipients: holding.recipients,
-            key_ids: holding.key_ids.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            key_ids: holding
+                .key_ids
+                .iter()
+                .map(|id| id.as_bytes().to_vec())
+                .collect(),
             header: holding.header,
             replaces: holding.replaces,
             sealed_sha256: holding.sealed_sha256.to_vec(),
@@ -129,8 +133,10 @@ impl TryFrom<EntryRecord> for Entry {
     type Error = StoreError;
 
     fn try_from(record: EntryRecord) -> Result<Self, Self::Error> {
-        let release = (record.position != 0)
-            .then_some(Release { position: record.position, leaf_index: record.leaf_index });
+        let release = (record.position != 0).then_some(Release {
+            position: record.position,
+            leaf_index: record.leaf_index,
+        });
         Ok(Self {
             report_id: Uuid::from_slice(&record.report_id).map_err(|_| StoreError::Damaged)?,
             owner: record.owner,
@@ -138,7 +144,10 @@ impl TryFrom<EntryRecord> for Entry {
             key_ids: key_ids(&record.key_ids)?,
             header: record.header,
             replaces: record.replaces,
-            sealed_sha256: record.sealed_sha256.try_into().map_err(|_| StoreError::Damaged)?,
+            sealed_sha256: record
+                .sealed_sha256
+                .try_into()
+                .map_err(|_| StoreError::Damaged)?,
             release,
             held_sequence: record.held_sequence,
         })
@@ -146,5 +155,8 @@ impl TryFrom<EntryRecord> for Entry {
 }
 
 pub(super) fn key_ids(stored: &[Vec<u8>]) -> Result<Vec<KeyId>, StoreError> {
-    stored.iter().map(|bytes| KeyId::from_bytes(bytes).map_err(|_| StoreError::Damaged)).collect()
+    stored
+        .iter()
+        .map(|bytes| KeyId::from_bytes(bytes).map_err(|_| StoreError::Damaged))
+        .collect()
 }

@@ -11,14 +11,18 @@ fn holding(report_id: Uuid, replaces: Option<Uuid>, keys: &[u8]) -> Holding {
         recipients: vec!["group:g".into()],
         key_ids: keys.iter().map(|byte| key(*byte)).collect(),
         header: b"header".to_vec(),
-        replaces: replaces.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        replaces: replaces
+            .map(|id| id.as_bytes().to_vec())
+            .unwrap_or_default(),
         sealed_sha256: [3; 32],
         sealed: b"ciphertext".to_vec(),
     }
 }
 
 fn ids(store: &LogStore, wanted: u8) -> Vec<Uuid> {
-    let found = store.released(0, 100, &|keys| keys.contains(&key(wanted))).unwrap();
+    let found = store
+        .released(0, 100, &|keys| keys.contains(&key(wanted)))
+        .unwrap();
     found.into_iter().map(|entry| entry.report_id).collect()
 }
 
@@ -29,7 +33,10 @@ async fn what_is_held_is_durable_and_invisible_until_released() {
     let store = LogStore::open(dir.path()).unwrap();
     let held = store.hold(holding(id, None, &[1])).await.unwrap();
     assert!(held.release.is_none());
-    assert!(matches!(store.hold(holding(id, None, &[1])).await, Err(StoreError::Exists)));
+    assert!(matches!(
+        store.hold(holding(id, None, &[1])).await,
+        Err(StoreError::Exists)
+    ));
     drop(store);
     let store = LogStore::open(dir.path()).unwrap();
     assert_eq!(store.held().unwrap(), [id]);
@@ -37,7 +44,11 @@ async fn what_is_held_is_durable_and_invisible_until_released() {
     assert_eq!(*store.latest().borrow(), 0);
 
     let released = store.release(id, 42).await.unwrap();
-    assert_eq!(store.release(id, 43).await.unwrap(), released, "a second release changes nothing");
+    assert_eq!(
+        store.release(id, 43).await.unwrap(),
+        released,
+        "a second release changes nothing"
+    );
     drop(store);
     let store = LogStore::open(dir.path()).unwrap();
     assert!(store.held().unwrap().is_empty());
@@ -72,18 +83,30 @@ async fn the_index_may_be_thrown_away() {
     let id = Uuid::new_v4();
     store.hold(holding(id, None, &[1])).await.unwrap();
     store.release(id, 7).await.unwrap();
-    store.acknowledge(id, "spiffe://a/clinician/x", 8).await.unwrap();
+    store
+        .acknowledge(id, "spiffe://a/clinician/x", 8)
+        .await
+        .unwrap();
     drop(store);
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let store = LogStore::open(dir.path()).unwrap();
     assert_eq!(ids(&store, 1), [id]);
-    assert_eq!(store.acknowledged(id, "spiffe://a/clinician/x").unwrap(), Some(8));
-    assert_eq!(store.acknowledged(id, "spiffe://a/clinician/y").unwrap(), None);
+    assert_eq!(
+        store.acknowledged(id, "spiffe://a/clinician/x").unwrap(),
+        Some(8)
+    );
+    assert_eq!(
+        store.acknowledged(id, "spiffe://a/clinician/y").unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
 async fn a_release_of_nothing_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::open(dir.path()).unwrap();
-    assert!(matches!(store.release(Uuid::new_v4(), 0).await, Err(StoreError::Missing)));
+    assert!(matches!(
+        store.release(Uuid::new_v4(), 0).await,
+        Err(StoreError::Missing)
+    ));
 }

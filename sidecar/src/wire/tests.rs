@@ -11,15 +11,20 @@ fn body(
 }
 
 fn progress(step: &str) -> Progress {
-    Progress { step: step.to_owned(), fraction: 0.5 }
+    Progress {
+        step: step.to_owned(),
+        fraction: 0.5,
+    }
 }
 
 #[tokio::test]
 async fn messages_survive_any_cut_into_frames() {
     let bytes = [encode(&progress("clean")), encode(&progress("draft"))].concat();
     for size in 1..bytes.len() {
-        let mut frames: Vec<_> =
-            bytes.chunks(size).map(|chunk| Frame::data(Bytes::copy_from_slice(chunk))).collect();
+        let mut frames: Vec<_> = bytes
+            .chunks(size)
+            .map(|chunk| Frame::data(Bytes::copy_from_slice(chunk)))
+            .collect();
         frames.push(Frame::trailers(success()));
         let mut messages = Messages::new(body(frames), 100);
         assert_eq!(messages.next().await.unwrap(), Some(progress("clean")));
@@ -39,7 +44,10 @@ async fn a_stream_without_trailers_or_with_half_a_message_is_broken() {
         vec![cut, Frame::trailers(success())],
         vec![Frame::trailers(HeaderMap::new())],
     ] {
-        assert!(matches!(Messages::new(body(frames), 100).next::<Progress>().await, Err(Ended::Broken)));
+        assert!(matches!(
+            Messages::new(body(frames), 100).next::<Progress>().await,
+            Err(Ended::Broken)
+        ));
     }
 }
 
@@ -47,17 +55,26 @@ async fn a_stream_without_trailers_or_with_half_a_message_is_broken() {
 async fn a_large_or_compressed_message_is_refused_by_its_head() {
     for head in [[0, 0, 0, 0, 101], [0, 255, 255, 255, 255], [1, 0, 0, 0, 1]] {
         let frames = vec![Frame::data(Bytes::copy_from_slice(&head))];
-        assert!(matches!(Messages::new(body(frames), 100).next::<Progress>().await, Err(Ended::Broken)));
+        assert!(matches!(
+            Messages::new(body(frames), 100).next::<Progress>().await,
+            Err(Ended::Broken)
+        ));
     }
 }
 
 #[tokio::test]
 async fn the_servers_own_status_is_kept() {
-    let frames = vec![Frame::trailers(failure(&tonic::Status::invalid_argument("why")))];
-    let Err(Ended::Status(status)) = Messages::new(body(frames), 100).next::<Progress>().await else {
+    let frames = vec![Frame::trailers(failure(&tonic::Status::invalid_argument(
+        "why",
+    )))];
+    let Err(Ended::Status(status)) = Messages::new(body(frames), 100).next::<Progress>().await
+    else {
         panic!("a status")
     };
-    assert_eq!((status.code(), status.message()), (tonic::Code::InvalidArgument, "why"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (tonic::Code::InvalidArgument, "why")
+    );
 }
 
 #[tokio::test]
@@ -65,7 +82,10 @@ async fn a_passed_through_body_that_breaks_off_ends_with_unavailable() {
     let frames = vec![Frame::data(Bytes::from_static(b"x"))];
     let collected = Guarded::new(body(frames)).collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "14");
-    let frames = vec![Frame::data(Bytes::from_static(b"x")), Frame::trailers(success())];
+    let frames = vec![
+        Frame::data(Bytes::from_static(b"x")),
+        Frame::trailers(success()),
+    ];
     let collected = Guarded::new(body(frames)).collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
 }

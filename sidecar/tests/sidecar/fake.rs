@@ -44,6 +44,10 @@ pub(crate) struct Fake {
 pub(crate) const CANARY: &str = "No focal consolidation QZXCANARY.";
 
 impl Fake {
+    #[expect(
+        clippy::unused_async,
+        reason = "binds Tokio sockets: only inside a runtime"
+    )]
     pub(crate) async fn start(grpc: &Path, http: &Path) -> Arc<Self> {
         let fake = Arc::new(Self {
             mood: Mutex::new(Mood::Good),
@@ -54,19 +58,27 @@ impl Fake {
             replaces: Mutex::default(),
         });
         let incoming = UnixListenerStream::new(UnixListener::bind(grpc).unwrap());
-        let service = ReportServiceServer::from_arc(Arc::clone(&fake)).max_decoding_message_size(64 << 20);
-        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        let service =
+            ReportServiceServer::from_arc(Arc::clone(&fake)).max_decoding_message_size(64 << 20);
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
         let listener = UnixListener::bind(http).unwrap();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let echo = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                    let path = request.uri().path().to_owned();
-                    let body = request.into_body().collect().await.unwrap().to_bytes();
-                    let text = format!("{path} {}", String::from_utf8_lossy(&body));
-                    Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(text))))
-                });
-                let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), echo);
+                let echo = hyper::service::service_fn(
+                    |request: http::Request<hyper::body::Incoming>| async move {
+                        let path = request.uri().path().to_owned();
+                        let body = request.into_body().collect().await.unwrap().to_bytes();
+                        let text = format!("{path} {}", String::from_utf8_lossy(&body));
+                        Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(text))))
+                    },
+                );
+                let serving = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), echo);
                 tokio::spawn(serving);
             }
         });
@@ -86,7 +98,11 @@ impl Fake {
         let mut report_id = Uuid::parse_str(id).unwrap().as_bytes().to_vec();
         match mood {
             Mood::Fails => return Err(Status::internal("failed")),
-            Mood::Envelope => return Ok(v1::generate_response::Result::Sealed(v1::SealedReport::default())),
+            Mood::Envelope => {
+                return Ok(v1::generate_response::Result::Sealed(
+                    v1::SealedReport::default(),
+                ));
+            }
             Mood::OtherReport => report_id = Uuid::new_v4().as_bytes().to_vec(),
             Mood::Good | Mood::NoAssessment => {}
         }
@@ -108,10 +124,17 @@ impl Fake {
         };
         Ok(v1::generate_response::Result::Report(v1::Report {
             report_id,
-            replaces: if manifest.is_some() { replaces } else { Vec::new() },
+            replaces: if manifest.is_some() {
+                replaces
+            } else {
+                Vec::new()
+            },
             findings: CANARY.to_owned(),
             assessment: (mood != Mood::NoAssessment).then_some(assessment),
-            model: Some(v1::ModelIdentity { bundle_sha256: vec![7; 32], ..v1::ModelIdentity::default() }),
+            model: Some(v1::ModelIdentity {
+                bundle_sha256: vec![7; 32],
+                ..v1::ModelIdentity::default()
+            }),
             manifest,
             capsule: b"capsule".to_vec(),
             ..v1::Report::default()
@@ -126,19 +149,32 @@ impl Fake {
         if let Some(gate) = gate {
             gate.notified().await;
         }
-        request.metadata().get(cloister_proto::METADATA_REPORT_ID).unwrap().to_str().unwrap().to_owned()
+        request
+            .metadata()
+            .get(cloister_proto::METADATA_REPORT_ID)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
 #[tonic::async_trait]
 impl ReportService for Fake {
-    async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<v1::GenerateResponse>, Status> {
+    async fn generate(
+        &self,
+        request: Request<v1::GenerateRequest>,
+    ) -> Result<Response<v1::GenerateResponse>, Status> {
         let id = self.enter(&request).await;
         let result = Some(self.report(&id, false)?);
-        Ok(Response::new(v1::GenerateResponse { result, receipt: None }))
+        Ok(Response::new(v1::GenerateResponse {
+            result,
+            receipt: None,
+        }))
     }
 
-    type GenerateStreamStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
+    type GenerateStreamStream =
+        Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 
     async fn generate_stream(
         &self,
@@ -146,14 +182,25 @@ impl ReportService for Fake {
     ) -> Result<Response<Self::GenerateStreamStream>, Status> {
         use v1::generate_event::Event;
         let id = self.enter(&request).await;
-        let event = |event| Ok(v1::GenerateEvent { event: Some(event), receipt: None });
-        let progress = Event::Progress(v1::Progress { step: "draft".to_owned(), fraction: 0.5 });
+        let event = |event| {
+            Ok(v1::GenerateEvent {
+                event: Some(event),
+                receipt: None,
+            })
+        };
+        let progress = Event::Progress(v1::Progress {
+            step: "draft".to_owned(),
+            fraction: 0.5,
+        });
         let last = match self.report(&id, false) {
             Ok(v1::generate_response::Result::Report(report)) => event(Event::Report(report)),
             Ok(v1::generate_response::Result::Sealed(sealed)) => event(Event::Sealed(sealed)),
             Err(status) => Err(status),
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter([event(progress), last]))))
+        Ok(Response::new(Box::pin(tokio_stream::iter([
+            event(progress),
+            last,
+        ]))))
     }
 
     async fn submit_study(
@@ -168,20 +215,35 @@ impl ReportService for Fake {
             }
         }
         let result = Some(self.report(&id, true)?);
-        Ok(Response::new(v1::GenerateResponse { result, receipt: None }))
+        Ok(Response::new(v1::GenerateResponse {
+            result,
+            receipt: None,
+        }))
     }
 
-    async fn validate(&self, request: Request<v1::ValidateRequest>) -> Result<Response<v1::ValidateResponse>, Status> {
+    async fn validate(
+        &self,
+        request: Request<v1::ValidateRequest>,
+    ) -> Result<Response<v1::ValidateResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if request.into_inner().findings.is_empty() {
-            let mut status = Status::with_details(tonic::Code::InvalidArgument, "empty", Bytes::from_static(b"why"));
-            status.metadata_mut().insert("cloister-test", "kept".parse().unwrap());
+            let mut status = Status::with_details(
+                tonic::Code::InvalidArgument,
+                "empty",
+                Bytes::from_static(b"why"),
+            );
+            status
+                .metadata_mut()
+                .insert("cloister-test", "kept".parse().unwrap());
             return Err(status);
         }
         Ok(Response::new(v1::ValidateResponse::default()))
     }
 
-    async fn send_feedback(&self, _: Request<v1::FeedbackRequest>) -> Result<Response<v1::FeedbackResponse>, Status> {
+    async fn send_feedback(
+        &self,
+        _: Request<v1::FeedbackRequest>,
+    ) -> Result<Response<v1::FeedbackResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         Ok(Response::new(v1::FeedbackResponse {}))
     }

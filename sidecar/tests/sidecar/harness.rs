@@ -46,6 +46,12 @@ pub(crate) struct Running {
     task: JoinHandle<anyhow::Result<()>>,
 }
 
+/// A sidecar in a process of its own.
+pub(crate) struct Spawned {
+    pub(crate) running: Running,
+    child: std::process::Child,
+}
+
 impl Harness {
     /// Everything but the running sidecar.
     pub(crate) async fn new() -> Self {
@@ -54,16 +60,36 @@ impl Harness {
         let key = || SigningKey::generate().unwrap();
         let (node, audit, enrolment) = (key(), key(), key());
         for (name, key) in [("node.key", &node), ("audit.key", &audit)] {
-            secret(&dir.path().join(name), key.to_pkcs8_pem().unwrap().as_bytes());
+            secret(
+                &dir.path().join(name),
+                key.to_pkcs8_pem().unwrap().as_bytes(),
+            );
         }
-        write(&dir.path().join("enrolment.pub"), enrolment.verifying_key().to_pem().unwrap().as_bytes());
+        write(
+            &dir.path().join("enrolment.pub"),
+            enrolment.verifying_key().to_pem().unwrap().as_bytes(),
+        );
         let recipient = || RecipientPrivateKey::generate(Suite::HpkeXwing).unwrap();
         let (alice, bob) = (recipient(), recipient());
         for (name, key, group) in [("alice", &alice, "radiology"), ("bob", &bob, "surgery")] {
-            enrol(&dir.path().join("directory.jsonl"), &enrolment, name, key, group);
+            enrol(
+                &dir.path().join("directory.jsonl"),
+                &enrolment,
+                name,
+                key,
+                group,
+            );
         }
         let fake = Fake::start(&dir.path().join("grpc.sock"), &dir.path().join("http.sock")).await;
-        let harness = Self { dir, ca, node, audit, alice, bob, fake };
+        let harness = Self {
+            dir,
+            ca,
+            node,
+            audit,
+            alice,
+            bob,
+            fake,
+        };
         harness.certificate(&harness.ca, "sidecar", &id(Role::Sidecar, "sidecar"));
         harness
     }
@@ -127,15 +153,54 @@ impl Harness {
     pub(crate) async fn start_with(&self, more: &str) -> Running {
         let shutdown = Shutdown::new();
         let task = tokio::spawn(run(self.config(more), shutdown.clone()));
-        let ready = self.path("state/ready.json");
-        let read = || std::fs::read(&ready).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let found: serde_json::Value = eventually("ready.json", || {
-            assert!(!task.is_finished(), "the sidecar ended before it was ready");
-            read()
-        })
-        .await;
+        let found = self
+            .ready(std::process::id(), || {
+                assert!(!task.is_finished(), "the sidecar ended before it was ready");
+            })
+            .await;
         let port = |name: &str| found["ports"][name].as_str().unwrap().parse().unwrap();
-        Running { addr: port("mtls"), admin: port("admin"), shutdown, task }
+        Running {
+            addr: port("mtls"),
+            admin: port("admin"),
+            shutdown,
+            task,
+        }
+    }
+
+    /// Starts the binary, so that it can be killed.
+    pub(crate) async fn spawn(&self) -> Spawned {
+        self.config("");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_cloister-sidecar"))
+            .arg("--config")
+            .arg(self.path("sidecar.toml"))
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let found = self
+            .ready(pid, || {
+                assert!(child.try_wait().unwrap().is_none(), "it ended");
+            })
+            .await;
+        let port = |name: &str| found["ports"][name].as_str().unwrap().parse().unwrap();
+        let task = tokio::spawn(async { Ok(()) });
+        let running = Running {
+            addr: port("mtls"),
+            admin: port("admin"),
+            shutdown: Shutdown::new(),
+            task,
+        };
+        Spawned { running, child }
+    }
+
+    async fn ready(&self, pid: u32, mut alive: impl FnMut()) -> serde_json::Value {
+        let ready = self.path("state/ready.json");
+        eventually("ready.json", || {
+            alive();
+            let found: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&ready).ok()?).ok()?;
+            (found["pid"] == pid).then_some(found)
+        })
+        .await
     }
 
     /// A caller's channel.
@@ -143,19 +208,33 @@ impl Harness {
         let files = self.certificate(&self.ca, &format!("{role}-{name}"), &id(role, name));
         let endpoint = format!("https://{}", running.addr);
         let tls = client_config(&files, &[b"h2"]).unwrap();
-        channel::connect(&endpoint, tls, &id(Role::Sidecar, "sidecar")).await.unwrap()
+        channel::connect(&endpoint, tls, &id(Role::Sidecar, "sidecar"))
+            .await
+            .unwrap()
     }
 
-    pub(crate) async fn reports(&self, running: &Running, role: Role) -> ReportServiceClient<Channel> {
-        ReportServiceClient::new(self.channel(running, role, "x").await).max_decoding_message_size(64 << 20)
+    pub(crate) async fn reports(
+        &self,
+        running: &Running,
+        role: Role,
+    ) -> ReportServiceClient<Channel> {
+        ReportServiceClient::new(self.channel(running, role, "x").await)
+            .max_decoding_message_size(64 << 20)
     }
 
     /// The audit log of a stopped sidecar, one JSON text per event.
     pub(crate) fn events(&self) -> Vec<String> {
-        let config =
-            AuditConfig { dir: self.path("state/audit"), origin: ORIGIN.to_owned(), key: self.audit.clone() };
+        let config = AuditConfig {
+            dir: self.path("state/audit"),
+            origin: ORIGIN.to_owned(),
+            key: self.audit.clone(),
+        };
         let log = AuditLog::open(config).unwrap();
-        log.events(0, 10_000).unwrap().into_iter().map(|(_, leaf)| String::from_utf8(leaf).unwrap()).collect()
+        log.events(0, 10_000)
+            .unwrap()
+            .into_iter()
+            .map(|(_, leaf)| String::from_utf8(leaf).unwrap())
+            .collect()
     }
 }
 
@@ -164,20 +243,28 @@ impl Running {
         self.shutdown.trigger();
         within(self.task).await.unwrap().unwrap();
     }
+}
 
-    /// What SIGKILL leaves: no drain, no farewell.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        self.task.await.ok();
+impl Spawned {
+    /// SIGKILL: no drain, no farewell.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
 /// A request with the metadata that a report needs.
 pub(crate) fn order<T>(message: T, report: Uuid, recipients: &[&str]) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert(cloister_proto::METADATA_REPORT_ID, report.to_string().parse().unwrap());
+    request.metadata_mut().insert(
+        cloister_proto::METADATA_REPORT_ID,
+        report.to_string().parse().unwrap(),
+    );
     for recipient in recipients {
-        request.metadata_mut().append(cloister_proto::METADATA_RECIPIENT, recipient.parse().unwrap());
+        request.metadata_mut().append(
+            cloister_proto::METADATA_RECIPIENT,
+            recipient.parse().unwrap(),
+        );
     }
     request
 }
@@ -223,10 +310,15 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T
         if let Some(found) = look() {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not happen in time");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not happen in time"
+        );
     }
 }
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("in time")
 }

@@ -39,12 +39,17 @@ fn drawn() -> Result<Films> {
     spec.burned_in = 1;
     let study = draw(&spec)?;
     Ok(Films {
-        films: study.files.iter().map(|file| Ok(Film::parse(file)?)).collect::<Result<_>>()?,
+        films: study
+            .files
+            .iter()
+            .map(|file| Ok(Film::parse(file)?))
+            .collect::<Result<_>>()?,
         files: study.files,
         studies: 1,
-        description: "2 drawn chest phantoms of a made-up patient, the name in the tags and burned \
+        description:
+            "2 drawn chest phantoms of a made-up patient, the name in the tags and burned \
                       into the pixels of the first"
-            .to_owned(),
+                .to_owned(),
     })
 }
 
@@ -65,7 +70,10 @@ fn own(dir: &Path) -> Result<Films> {
         files.push(bytes);
     }
     if films.is_empty() {
-        return Err(usage(format!("--study: no DICOM file in {}", dir.display())));
+        return Err(usage(format!(
+            "--study: no DICOM file in {}",
+            dir.display()
+        )));
     }
     let description = format!(
         "{} of your films in {} study(ies) from {}, {skipped} other file(s) left out",
@@ -73,13 +81,21 @@ fn own(dir: &Path) -> Result<Films> {
         studies.len(),
         dir.display()
     );
-    Ok(Films { films, files, studies: studies.len(), description })
+    Ok(Films {
+        films,
+        files,
+        studies: studies.len(),
+        description,
+    })
 }
 
 /// Study Instance UID of a file, as far as it can be read; films without one make up a study of
 /// their own as far as counting goes.
 fn study_of(path: &Path) -> Option<String> {
-    let object = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(path).ok()?;
+    let object = OpenFileOptions::new()
+        .read_until(tags::PIXEL_DATA)
+        .open_file(path)
+        .ok()?;
     let uid = object.get(tags::STUDY_INSTANCE_UID)?.to_str().ok()?;
     Some(uid.trim_end_matches(['\0', ' ']).to_owned())
 }

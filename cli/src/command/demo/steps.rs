@@ -54,7 +54,9 @@ pub(super) async fn send(
     }
     bar.finish_and_clear();
     association.release().await?;
-    narrator.out.emit(&json!({ "step": "send", "stored": stored, "refused": refused }))?;
+    narrator
+        .out
+        .emit(&json!({ "step": "send", "stored": stored, "refused": refused }))?;
     narrator.detail(format!(
         "{CALLING} → {} at {}: {stored} stored and acknowledged, {refused} refused",
         peer.called, peer.address
@@ -62,7 +64,9 @@ pub(super) async fn send(
     if stored == 0 {
         bail!("no film was stored");
     }
-    Ok(Sent { studies: films.studies })
+    Ok(Sent {
+        studies: films.studies,
+    })
 }
 
 /// Waits until every study is forwarded or withheld.
@@ -85,13 +89,20 @@ pub(super) async fn wait(
         let rows = control::studies(&socket).await?;
         let states: Vec<_> = rows.iter().map(|row| row.state.as_str()).collect();
         spinner.set_message(states.join(", "));
-        let settled = states.iter().filter(|s| matches!(**s, "forwarded" | "withheld")).count();
+        let settled = states
+            .iter()
+            .filter(|s| matches!(**s, "forwarded" | "withheld"))
+            .count();
         // Films without a readable study may make more studies than were counted, never fewer.
         if settled == rows.len() && settled >= sent.studies.min(1) && !rows.is_empty() {
             break rows;
         }
         if Instant::now() > deadline {
-            bail!("no report after {} s; studies are {}", patience.as_secs(), states.join(", "));
+            bail!(
+                "no report after {} s; studies are {}",
+                patience.as_secs(),
+                states.join(", ")
+            );
         }
     };
     spinner.finish_and_clear();
@@ -108,10 +119,18 @@ pub(super) async fn wait(
 }
 
 /// Says what was held back.
-pub(super) async fn tell_quarantine(installation: &Installation, narrator: &Narrator) -> Result<()> {
+pub(super) async fn tell_quarantine(
+    installation: &Installation,
+    narrator: &Narrator,
+) -> Result<()> {
     for entry in control::quarantine(&installation.state().control_socket()).await? {
-        narrator.detail(format!("quarantined: {} ({} bytes)", entry.reason, entry.bytes))?;
-        narrator.out.emit(&json!({ "step": "quarantine", "reason": entry.reason }))?;
+        narrator.detail(format!(
+            "quarantined: {} ({} bytes)",
+            entry.reason, entry.bytes
+        ))?;
+        narrator
+            .out
+            .emit(&json!({ "step": "quarantine", "reason": entry.reason }))?;
     }
     Ok(())
 }
@@ -191,10 +210,15 @@ pub(super) async fn pictures(
 ) -> Result<()> {
     let settings = installation.settings();
     let library = crate::detector::library(settings.runtime_library.as_deref())?;
-    let config =
-        RedactConfig::at(std::env::current_exe()?, settings.detector_bundle.clone(), library);
+    let config = RedactConfig::at(
+        std::env::current_exe()?,
+        settings.detector_bundle.clone(),
+        library,
+    );
     let redactor = tokio::task::spawn_blocking(move || Redactor::start(config)).await??;
-    let Some(file) = films.files.first() else { return Ok(()) };
+    let Some(file) = films.files.first() else {
+        return Ok(());
+    };
     let preview = match redactor.preview(file.clone()).await {
         Ok(preview) => preview,
         Err(error) => return narrator.detail(format!("no picture of this film: {}", error.code())),
@@ -208,8 +232,14 @@ pub(super) async fn pictures(
         "file": path,
         "boxes": preview.boxes().len(),
     }))?;
-    narrator.detail(format!("{} place(s) with text were blanked", preview.boxes().len()))?;
-    narrator.detail(format!("saved {} (left: as sent, right: as anybody else saw it)", path.display()))
+    narrator.detail(format!(
+        "{} place(s) with text were blanked",
+        preview.boxes().len()
+    ))?;
+    narrator.detail(format!(
+        "saved {} (left: as sent, right: as anybody else saw it)",
+        path.display()
+    ))
 }
 
 /// Looks for the patients' names and numbers where they must not be.
@@ -220,7 +250,10 @@ pub(super) fn canary(
 ) -> Result<()> {
     let state = installation.state();
     let mut known = KnownIdentifiers::default();
-    for identity in reports.iter().filter_map(|report| report.joined.identity.as_ref()) {
+    for identity in reports
+        .iter()
+        .filter_map(|report| report.joined.identity.as_ref())
+    {
         known.add(Kind::Name, &identity.patient_name);
         known.add(Kind::Id, &identity.patient_id);
         known.add(Kind::Id, &identity.accession_number);
@@ -239,7 +272,10 @@ pub(super) fn canary(
         "hits": scan.hits,
     }))?;
     if !scan.hits.is_empty() {
-        bail!("an identifier was found in {} file(s) of server, sidecar, audit or logs", scan.hits.len());
+        bail!(
+            "an identifier was found in {} file(s) of server, sidecar, audit or logs",
+            scan.hits.len()
+        );
     }
     narrator.detail(format!(
         "{} files ({} bytes) of server, sidecar, audit logs and process logs: not found",
@@ -275,12 +311,21 @@ pub(super) fn how_to_go_on(installation: &Installation, narrator: &Narrator) -> 
         ("ping", format!("echoscu -aec {} {ip} {port}", peer.called)),
         (
             "send",
-            format!("storescu -xs -aec {} {ip} {port} FILE.dcm   (-xs JPEG lossless, -xy baseline, -xv JPEG 2000, -xt JPEG-LS, -xr RLE)", peer.called),
+            format!(
+                "storescu -xs -aec {} {ip} {port} FILE.dcm   (-xs JPEG lossless, -xy baseline, -xv JPEG 2000, -xt JPEG-LS, -xr RLE)",
+                peer.called
+            ),
         ),
         ("studies", format!("{exe} studies --state {state}")),
-        ("quarantine", format!("{exe} quarantine list --state {state}")),
+        (
+            "quarantine",
+            format!("{exe} quarantine list --state {state}"),
+        ),
         ("list", format!("{exe} report list --state {state}")),
-        ("open", format!("{exe} report open --state {state} --save out [REPORT-ID]")),
+        (
+            "open",
+            format!("{exe} report open --state {state} --save out [REPORT-ID]"),
+        ),
         (
             "ask",
             format!(
@@ -294,7 +339,10 @@ pub(super) fn how_to_go_on(installation: &Installation, narrator: &Narrator) -> 
     }
     for room in Room::ALL {
         let admin = installation.address(room, "admin")?;
-        out.say(format!("  {:<11}curl http://{admin}/metrics   ({room})", "metrics"))?;
+        out.say(format!(
+            "  {:<11}curl http://{admin}/metrics   ({room})",
+            "metrics"
+        ))?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Site {
     fn records(&self) -> Vec<Vec<u8>> {
         let mut records = Vec::new();
         cloister_log::read_directory(&self.dir.path().join(RECORDS), |_, record| {
-            records.push(record.to_vec())
+            records.push(record.to_vec());
         })
         .unwrap();
         records
@@ -147,8 +147,7 @@ fn edits_with_right_checksums_are_found_offline_and_at_the_next_start() {
     let site = Site::filled(300);
     let honest = site.records();
     assert!(site.verify(site.forge(&honest).path()).is_ok());
-    type Edit = fn(&mut Vec<Vec<u8>>);
-    let edits: [Edit; 5] = [
+    let edits: [fn(&mut Vec<Vec<u8>>); 5] = [
         |records| records[7] = event(8888).to_bytes().unwrap(),
         |records| drop(records.remove(150)),
         |records| records.swap(298, 299),

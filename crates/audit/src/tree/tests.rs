@@ -23,7 +23,9 @@ fn leaves(size: u64) -> Vec<Hash> {
 
 fn grown(leaves: &[Hash]) -> Tree {
     let mut tree = Tree::default();
-    leaves.iter().for_each(|leaf| tree.push(*leaf));
+    for leaf in leaves {
+        tree.push(*leaf);
+    }
     tree
 }
 

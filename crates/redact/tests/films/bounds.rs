@@ -126,6 +126,6 @@ pub(crate) fn an_altered_bundle_stops_the_start() {
         text.replace("pixel = 0.2", "pixel = 0.9").as_bytes(),
     )
     .unwrap();
-    config.detector_bundle = folder.path().to_owned();
+    config.detector_bundle = PathBuf::from(folder.path());
     assert_eq!(code(Redactor::start(config)), "start_failed");
 }

@@ -55,7 +55,7 @@ fn resolves_identities_and_groups_to_valid_keys_only() {
     let directory = site.load().unwrap();
     assert_eq!(directory.entries().len(), 3);
     let resolve = |recipient, now| directory.resolve_at(recipient, now);
-    assert_eq!(resolve(ALICE, 600).unwrap(), [alice.clone()]);
+    assert_eq!(resolve(ALICE, 600).unwrap(), vec![alice.clone()]);
     assert_eq!(
         resolve(ALICE, 950).unwrap(),
         [alice.clone(), alice_next.clone()]
@@ -88,7 +88,7 @@ fn a_renewed_entry_replaces_the_old_one_and_a_key_of_two_identities_is_refused()
     site.enrol(ALICE, &key, 0..9000);
     assert_eq!(
         site.load().unwrap().resolve_at(ALICE, 8000).unwrap(),
-        [key.clone()]
+        vec![key.clone()]
     );
     site.enrol(BOB, &key, 0..9000);
     assert!(matches!(
@@ -112,7 +112,7 @@ fn any_flipped_bit_in_the_file_refuses_all_of_it_or_changes_nothing() {
         if let Ok(directory) = site.load() {
             assert_eq!(
                 directory.resolve_at(ALICE, 600).unwrap(),
-                [key.clone()],
+                vec![key.clone()],
                 "bit {bit}"
             );
             assert_eq!(bit / 8, bytes.len() - 1);

@@ -265,7 +265,7 @@ fn sealing_refuses_nobody_the_same_twice_and_half_a_header() {
         ..header()
     };
     assert_eq!(
-        refuse(short, &[public.clone()]),
+        refuse(short, std::slice::from_ref(&public)),
         SealError::IncompleteHeader
     );
     let kindless = EnvelopeHeader {

@@ -138,6 +138,9 @@ impl Site {
     }
 }
 
+/// What `join` must answer, and what to change in the manifest for it.
+type Change = (JoinError, fn(&mut StudyManifest));
+
 fn resign(report: &mut Report, key: &SigningKey, change: impl FnOnce(&mut StudyManifest)) {
     let signed = report.manifest.as_ref().unwrap();
     let mut manifest = StudyManifest::decode(&signed.manifest[..]).unwrap();
@@ -177,7 +180,7 @@ fn even_a_gateway_cannot_glue_a_capsule_of_another_report_or_study() {
     anna.capsule.clone_from(&berta.capsule);
     let hash = capsule::hash(&anna.capsule).to_vec();
     resign(&mut anna, &site.gateway, |manifest| {
-        manifest.capsule_sha256 = hash
+        manifest.capsule_sha256 = hash;
     });
     assert_eq!(site.join_report(&anna).unwrap_err(), JoinError::Capsule);
 }
@@ -190,7 +193,7 @@ fn a_swapped_exchanged_missing_doubled_or_altered_film_is_refused() {
         &|report| {
             report.renditions[0]
                 .png
-                .clone_from(&berta.renditions[0].png)
+                .clone_from(&berta.renditions[0].png);
         },
         &|report| report.renditions[0] = berta.renditions[0].clone(),
         &|report| {
@@ -232,12 +235,12 @@ fn header_manifest_and_report_must_name_the_same_things() {
     let unbound = site.seal_bound(&report, Vec::new());
     assert_eq!(site.join(&unbound).unwrap_err(), JoinError::Binding);
 
-    let changes: [(JoinError, fn(&mut StudyManifest)); 4] = [
+    let changes: [Change; 4] = [
         (JoinError::ReportId, |m| m.replaces = vec![1; 16]),
         (JoinError::ReportId, |m| m.report_id = vec![1; 16]),
         (JoinError::Withheld, |m| m.withheld_objects = 1),
         (JoinError::Recipient, |m| {
-            m.recipient_key_ids = vec![vec![1; 16]]
+            m.recipient_key_ids = vec![vec![1; 16]];
         }),
     ];
     for (error, change) in changes {
@@ -247,7 +250,7 @@ fn header_manifest_and_report_must_name_the_same_things() {
     }
     let mut report = report.clone();
     resign(&mut report, &site.gateway, |m| {
-        m.study_pseudonym = "other".into()
+        m.study_pseudonym = "other".into();
     });
     assert_eq!(site.join_report(&report).unwrap_err(), JoinError::Capsule);
 }
