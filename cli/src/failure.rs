@@ -19,7 +19,7 @@ pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
 
 /// Whether the user has to change the command or a configuration file.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Usage>())
+    error.chain().any(<dyn std::error::Error>::is::<Usage>)
 }
 
 /// The exit code of an error.

@@ -7,5 +7,7 @@ fn main() -> ExitCode {
     if let Some(code) = cloister_redact::dispatch_worker() {
         return code;
     }
+    // Before the library can load.
+    cloister_onnx::forbid_telemetry();
     cloister::main()
 }

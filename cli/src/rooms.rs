@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::state::{Room, State};
 
 /// A room loads models and opens its logs before it is ready.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 /// A room finishes what it has begun, then goes.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.

@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 /// An association with no answer for this long is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Presentation context ids are odd numbers up to 255 (PS3.8 section 9.3.2.2).
 const MAX_CONTEXTS: usize = 128;
 /// Preamble and magic word of a DICOM file (PS3.10 section 7.1).

@@ -85,10 +85,11 @@ pub(crate) fn text(opened: &OpenedReport) -> String {
     ));
     for rendition in &report.renditions {
         let original = original_of(opened, &rendition.sop_instance_uid);
-        line(format!(
-            "    {original}  ({} box(es) blanked)",
-            rendition.redacted_boxes
-        ));
+        // The manifest of a modality's study does not count boxes.
+        line(match rendition.redacted_boxes {
+            0 => format!("    {original}"),
+            boxes => format!("    {original}  ({boxes} place(s) with text blanked)"),
+        });
     }
     line(String::new());
     line("DRAFT - decision support, never a final read.".to_owned());

@@ -165,7 +165,7 @@ fn identity(
     instance: &str,
 ) {
     let patient = &spec.patient;
-    let view = if film % 2 == 0 { "PA" } else { "LL" };
+    let view = if film.is_multiple_of(2) { "PA" } else { "LL" };
     let series = uid(spec.seed, "series", 0);
     let number = (film + 1).to_string();
     let texts: [(Tag, VR, &str); 24] = [

@@ -33,6 +33,7 @@ struct Meta {
     object_bytes: u64,
     object_sha256: [u8; 32],
     rendition_sha256: [u8; 32],
+    redacted_boxes: u32,
 }
 
 /// An object that may leave: on disk, encrypted. Made by [`clear`], or found again by [`cleared_of`],
@@ -53,6 +54,11 @@ impl Cleared {
 
     pub(crate) fn rendition_sha256(&self) -> [u8; 32] {
         self.meta.rendition_sha256
+    }
+
+    /// Places with burned-in text that were blanked.
+    pub(crate) fn redacted_boxes(&self) -> u32 {
+        self.meta.redacted_boxes
     }
 
     /// Bytes of the object; the rendition follows it in the same file.
@@ -91,7 +97,7 @@ pub(crate) async fn clear(spool: &Spool, redacted: Redacted) -> Result<(), StepE
 }
 
 fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec<u8>), StepError> {
-    let (object, rendition, context) = redacted.into_parts();
+    let (object, rendition, redacted_boxes, context) = redacted.into_parts();
     let Context {
         id: _,
         study,
@@ -120,6 +126,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         object_bytes: object.len() as u64,
         object_sha256: Sha256::digest(&object).into(),
         rendition_sha256: Sha256::digest(&rendition).into(),
+        redacted_boxes,
     };
     let plain = Zeroizing::new(serde_json::to_vec(&meta).map_err(|_| SpoolError::Sealed)?);
     let meta = keys::seal_small(&cipher, &purpose(file), &plain).map_err(SpoolError::from)?;

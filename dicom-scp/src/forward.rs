@@ -127,6 +127,7 @@ fn pack(
         sop_instance_uid: object.facts().pseudonymous_uid.clone(),
         cleared_sha256: object.object_sha256().to_vec(),
         rendition_sha256: object.rendition_sha256().to_vec(),
+        redacted_boxes: object.redacted_boxes(),
     });
     let manifest = v1::StudyManifest {
         format: FORMAT,

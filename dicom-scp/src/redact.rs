@@ -25,6 +25,7 @@ pub(crate) enum Engine {
 pub(crate) struct Redacted {
     object: Vec<u8>,
     rendition: Vec<u8>,
+    boxes: u32,
     context: Context,
 }
 
@@ -33,9 +34,9 @@ impl Redacted {
         self.context.id
     }
 
-    /// Object, rendition, and the rest for the step after.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<u8>, Context) {
-        (self.object, self.rendition, self.context)
+    /// Object, rendition, number of blanked places, and the rest for the step after.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<u8>, u32, Context) {
+        (self.object, self.rendition, self.boxes, self.context)
     }
 }
 
@@ -56,6 +57,7 @@ pub(crate) async fn redact(
     Ok(Redacted {
         object,
         rendition,
+        boxes: u32::try_from(boxes.len()).unwrap_or(u32::MAX),
         context,
     })
 }

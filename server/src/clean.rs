@@ -103,9 +103,9 @@ impl Cleaner {
                 let films = renditions
                     .into_iter()
                     .map(|rendition| CleanFilm {
+                        redacted_boxes: boxes_of(&manifest, &rendition.sop_instance_uid),
                         sop_instance_uid: rendition.sop_instance_uid,
                         png: rendition.png,
-                        redacted_boxes: 0,
                     })
                     .collect();
                 (films, manifest.withheld_objects)
@@ -181,4 +181,12 @@ fn refused(reason: v1::ReasonCode) -> Refusal {
 /// A name for a picture, which has no SOP Instance UID: the UUID form of PS3.5 B.2.
 fn picture_uid() -> String {
     format!("2.25.{}", Uuid::new_v4().as_u128())
+}
+
+/// What the gateway's signed statement says was blanked on a film.
+fn boxes_of(manifest: &v1::StudyManifest, sop_instance_uid: &str) -> u32 {
+    let mut objects = manifest.objects.iter();
+    objects
+        .find(|object| object.sop_instance_uid == sop_instance_uid)
+        .map_or(0, |object| object.redacted_boxes)
 }

@@ -104,6 +104,7 @@ fn submitted(query: &str) -> Submitted {
             sop_instance_uid: "2.25.1".to_owned(),
             cleared_sha256: Sha256::digest(b"object").to_vec(),
             rendition_sha256: Sha256::digest(&png).to_vec(),
+            redacted_boxes: 0,
         }],
         recipient_key_ids: vec![vec![1; 16]],
         capsule_sha256: Sha256::digest(&capsule).to_vec(),

@@ -28,6 +28,8 @@ pub struct Harness {
     pub installation: Installation,
     // After `installation`: the processes end before their folder goes.
     dir: Option<TempDir>,
+    // A test that returns an error does not panic: only `stop` says that all went well.
+    stopped: bool,
 }
 
 impl Harness {
@@ -66,6 +68,7 @@ impl Harness {
         Ok(Self {
             installation,
             dir: Some(dir),
+            stopped: false,
         })
     }
 
@@ -175,13 +178,15 @@ impl Harness {
     /// # Errors
     /// When one did not.
     pub async fn stop(mut self) -> Result<()> {
-        self.installation.stop().await
+        self.installation.stop().await?;
+        self.stopped = true;
+        Ok(())
     }
 }
 
 impl Drop for Harness {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if self.stopped {
             return;
         }
         if let Some(dir) = self.dir.take() {

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::binaries::{binaries, workspace_root};
 
 /// No program that a test starts may take longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Tells the person who runs the tests something. Straight to standard error: what a test prints
 /// is shown only when it fails, and a skipped case has to be seen.

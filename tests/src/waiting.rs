@@ -22,8 +22,14 @@ where
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         poll.tick().await;
-        if let Some(value) = look().await? {
-            return Ok(value);
+        // A look that hangs must not outlive the deadline either.
+        match tokio::time::timeout_at(deadline, look()).await {
+            Ok(looked) => {
+                if let Some(value) = looked? {
+                    return Ok(value);
+                }
+            }
+            Err(_) => bail!("after {seconds} s still looking for: {what}"),
         }
         if Instant::now() > deadline {
             bail!("after {seconds} s still waiting for: {what}");

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// What strangers send.
 fn garbage(chance: &mut Chance) -> Vec<Vec<u8>> {
     let mut noise = vec![0; 4096];
-    noise.fill_with(|| chance.next() as u8);
+    noise.fill_with(|| chance.draw() as u8);
     vec![
         Vec::new(),
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),

@@ -40,7 +40,7 @@ type Acknowledged = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
 async fn nothing_acknowledged_is_lost_or_doubled_when_processes_are_killed() -> Result<()> {
     let mut chance = Chance::from_env("CLOISTER_KILL_SEED");
     for run in 0..number("CLOISTER_KILL_RUNS", 1) {
-        let seed = chance.next();
+        let seed = chance.draw();
         let began = Instant::now();
         within("a kill run", RUN_SECONDS, one_run(seed))
             .await
@@ -87,7 +87,8 @@ async fn one_run(seed: u64) -> Result<()> {
     ));
 
     let state = harness.state().clone();
-    harness.stop().await?;
+    // The folder must outlive the processes: the logs are verified as they lie on the disk.
+    harness.installation.stop().await?;
     let trust = TrustFile::load(&state.pki().trust())?;
     for key in &trust.audit_keys {
         let room = if key.origin.contains("dicom-scp") {
@@ -97,7 +98,7 @@ async fn one_run(seed: u64) -> Result<()> {
         };
         cloister_audit::verify_directory(&state.audit(room), &key.origin, &key.key)?;
     }
-    Ok(())
+    harness.stop().await
 }
 
 fn drawn_studies(chance: &mut Chance, count: usize) -> Result<Vec<DrawnStudy>> {
@@ -110,7 +111,7 @@ fn drawn_studies(chance: &mut Chance, count: usize) -> Result<Vec<DrawnStudy>> {
             };
             let films = chance.between(1, 4) as usize;
             let side = chance.between(128, 513) as u32;
-            let mut spec = StudySpec::chest(chance.next(), patient, films, side);
+            let mut spec = StudySpec::chest(chance.draw(), patient, films, side);
             spec.burned_in = usize::from(number < BURNED_IN);
             draw(&spec)
         })

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cloister_dicom_scp::control::StudyRow;
 use cloister_tests::{
     Harness, find_tool, original_instances, pynetdicom, run, shared_data, skipped,
@@ -131,7 +131,7 @@ async fn deliver(sender: &Sender, name: &str) -> Result<()> {
         let newest = rows
             .iter()
             .max_by_key(|row: &&StudyRow| row.received_at_unix_ms);
-        let newest = newest.and_then(|row| row.report).expect("a report");
+        let newest = newest.and_then(|row| row.report).context("no report")?;
         let opened = harness.inbox()?.open(newest).await?;
         assert_eq!(
             original_instances(&opened).len(),

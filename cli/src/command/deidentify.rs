@@ -87,9 +87,9 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     while let Some((line, is_clean)) = results.next().await {
         bar.inc(1);
         if is_clean {
-            clean += 1
+            clean += 1;
         } else {
-            quarantined += 1
+            quarantined += 1;
         }
         match &args.report {
             Some(_) => writeln!(lines, "{line}")?,

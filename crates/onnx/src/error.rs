@@ -60,6 +60,12 @@ pub enum BundleError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
+    /// The library's own telemetry is not switched off.
+    #[error(
+        "ONNX Runtime is not loaded unless the environment has {}=1",
+        crate::telemetry::VARIABLE
+    )]
+    Telemetry,
     /// The shared library is missing or not ONNX Runtime.
     #[error("ONNX Runtime at {path} cannot be loaded: {reason}")]
     Library {

@@ -8,6 +8,7 @@ mod error;
 mod manifest;
 mod runtime;
 mod session;
+mod telemetry;
 mod trust;
 
 pub use bundle::Bundle;
@@ -17,4 +18,5 @@ pub use manifest::{FileEntry, Kind, Manifest};
 pub use ort;
 pub use runtime::Runtime;
 pub use session::{ExecutionProvider, Running, Session, SessionOptions, Tensor};
+pub use telemetry::forbid_telemetry;
 pub use trust::{TrustError, TrustedHashes, signature_message};

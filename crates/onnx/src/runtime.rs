@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use ort::environment::Environment;
 
 use crate::error::OnnxError;
+use crate::telemetry;
 
 /// What this process has loaded. The library cannot be unloaded or exchanged.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -31,7 +32,7 @@ impl Runtime {
     /// `ort::init_from` returns an error where `ORT_DYLIB_PATH` panics.
     ///
     /// # Errors
-    /// [`OnnxError::Library`] when it is missing or not ONNX Runtime, [`OnnxError::OtherLibrary`]
+    /// [`OnnxError::Telemetry`] unless [`crate::forbid_telemetry`] ran, [`OnnxError::Library`] when it is missing or not ONNX Runtime, [`OnnxError::OtherLibrary`]
     /// when this process already uses another one.
     pub fn init(library: &Path) -> Result<Self, OnnxError> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,11 +43,13 @@ impl Runtime {
                 Err(OnnxError::OtherLibrary)
             };
         }
+        if !telemetry::is_off() {
+            return Err(OnnxError::Telemetry);
+        }
         let failed = |reason: String| OnnxError::Library {
             path: library.to_owned(),
             reason,
         };
-        // Telemetry is a Windows feature of ONNX Runtime; off all the same.
         let environment = ort::init_from(library)
             .map_err(|error| failed(error.to_string()))?
             .with_name("cloister")

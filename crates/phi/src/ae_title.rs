@@ -18,7 +18,9 @@ impl AeTitle {
     /// [`AeTitleError`] for an empty, over-long or unprintable title.
     pub fn parse(text: &str) -> Result<Self, AeTitleError> {
         let text = text.trim_matches(' ');
-        let printable = text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\');
+        let printable = text
+            .bytes()
+            .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'\\');
         if text.is_empty() || text.len() > 16 || !printable {
             return Err(AeTitleError(()));
         }
@@ -52,7 +54,14 @@ mod tests {
     #[test]
     fn trims_spaces_and_refuses_control_characters() {
         assert_eq!(AeTitle::parse(" CT_1 ").unwrap().as_str(), "CT_1");
-        for bad in ["", "                ", "TOO_LONG_AE_TITLE", "A\tB", "A\\B", "Ä"] {
+        for bad in [
+            "",
+            "                ",
+            "TOO_LONG_AE_TITLE",
+            "A\tB",
+            "A\\B",
+            "Ä",
+        ] {
             assert!(AeTitle::parse(bad).is_err(), "{bad:?}");
         }
     }

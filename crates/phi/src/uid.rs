@@ -35,7 +35,10 @@ impl Uid {
         if text.len() > 64 {
             return Err(UidError::TooLong);
         }
-        if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        {
             return Err(UidError::Character);
         }
         if text.split('.').any(str::is_empty) {
@@ -75,7 +78,10 @@ mod tests {
 
     #[test]
     fn accepts_padding_and_keeps_the_digits() {
-        assert_eq!(Uid::parse("1.2.840.10008.1.1\0").unwrap().as_str(), "1.2.840.10008.1.1");
+        assert_eq!(
+            Uid::parse("1.2.840.10008.1.1\0").unwrap().as_str(),
+            "1.2.840.10008.1.1"
+        );
     }
 
     #[test]

@@ -28,7 +28,6 @@ use std::time::Instant;
 type Test = (&'static str, fn());
 
 const TESTS: &[Test] = &[
-    ("xx", text::xx),
     (
         "text_on_a_film_is_blanked_and_nothing_else_changes",
         text::is_blanked_and_nothing_else_changes,

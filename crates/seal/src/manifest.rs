@@ -117,6 +117,7 @@ mod tests {
             sop_instance_uid: uid.into(),
             cleared_sha256: vec![1; 32],
             rendition_sha256: vec![2; 32],
+            redacted_boxes: 0,
         };
         StudyManifest {
             report_id: vec![3; 16],

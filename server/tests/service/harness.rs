@@ -179,6 +179,7 @@ impl Study {
                     sop_instance_uid: format!("2.25.{}", index + 1),
                     cleared_sha256: Sha256::digest(object).to_vec(),
                     rendition_sha256: Sha256::digest(rendition).to_vec(),
+                    redacted_boxes: 0,
                 })
                 .collect(),
             recipient_key_ids: vec![vec![1; 16]],

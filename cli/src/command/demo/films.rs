@@ -15,7 +15,7 @@ use crate::study::{Patient, StudySpec, draw};
 /// Films, ready to be sent.
 pub(super) struct Films {
     /// What C-STORE sends.
-    pub(super) films: Vec<Film>,
+    pub(super) to_send: Vec<Film>,
     /// The same as files, for the before picture.
     pub(super) files: Vec<Vec<u8>>,
     /// How many studies they make up.
@@ -39,7 +39,7 @@ fn drawn() -> Result<Films> {
     spec.burned_in = 1;
     let study = draw(&spec)?;
     Ok(Films {
-        films: study
+        to_send: study
             .files
             .iter()
             .map(|file| Ok(Film::parse(file)?))
@@ -82,7 +82,7 @@ fn own(dir: &Path) -> Result<Films> {
         dir.display()
     );
     Ok(Films {
-        films,
+        to_send: films,
         files,
         studies: studies.len(),
         description,

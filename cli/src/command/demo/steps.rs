@@ -39,10 +39,10 @@ pub(super) async fn send(
     narrator: &Narrator,
 ) -> Result<Sent> {
     let peer = installation.peer(CALLING)?;
-    let mut association = Association::open(&peer, &films.films).await?;
-    let bar = narrator.out.bar(films.films.len() as u64, "C-STORE");
+    let mut association = Association::open(&peer, &films.to_send).await?;
+    let bar = narrator.out.bar(films.to_send.len() as u64, "C-STORE");
     let (mut stored, mut refused) = (0usize, 0usize);
-    for film in &films.films {
+    for film in &films.to_send {
         let status = association.store(film).await?;
         bar.inc(1);
         if status.is_stored() {

@@ -221,12 +221,3 @@ pub(crate) fn the_object_describes_its_new_pixels() {
     assert_eq!((rendition.width(), rendition.height()), (1000, 1000));
     assert_eq!(rendition.color(), image::ColorType::L8);
 }
-pub(crate) fn xx() {
-    for seed in [1, 2] {
-        let p = Phantom::draw(&PhantomSpec::square(seed, 700));
-        image::GrayImage::from_raw(700, 700, p.samples_8bit())
-            .unwrap()
-            .save(format!("/tmp/redact/ph{seed}.png"))
-            .unwrap();
-    }
-}

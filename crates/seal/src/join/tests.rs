@@ -84,6 +84,7 @@ impl Site {
                     sop_instance_uid: film.sop_instance_uid.clone(),
                     cleared_sha256: vec![1; 32],
                     rendition_sha256: sha256(&film.png).to_vec(),
+                    redacted_boxes: 0,
                 })
                 .collect(),
             recipient_key_ids: vec![self.clinician.public().key_id().as_bytes().to_vec()],
