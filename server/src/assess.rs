@@ -121,8 +121,9 @@ impl Assessor {
         match &checked.draft {
             None => escalate.push(ReasonCode::FilmsExceedModel),
             Some(draft) => {
-                confidence = text_confidence(draft);
-                risk = 1.0 - confidence * label_certainty(draft);
+                let text = text_confidence(draft);
+                confidence = text * label_certainty(draft);
+                risk = 1.0 - confidence;
                 let critical = labels
                     .iter()
                     .filter(|label| label.probability >= label.threshold)
@@ -133,8 +134,9 @@ impl Assessor {
                     category = critical;
                     escalate.push(ReasonCode::CriticalFinding);
                 }
-                // A confidence that is no number is no confidence.
-                if confidence.is_nan() || confidence < self.confidence_threshold {
+                // The bundle's threshold is chosen for the text alone. A confidence that is no number
+                // is no confidence.
+                if text.is_nan() || text < self.confidence_threshold {
                     abstain.push(ReasonCode::LowConfidence);
                 }
             }

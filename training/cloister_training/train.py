@@ -31,6 +31,7 @@ from .model import Config, TextModel, Vision
 SPECIFICITY = 0.90  # at which a label's threshold stands on the validation patients
 KEPT_PATCHES = 9  # of 49, in most steps of the text training
 REPORT_SHARE = 0.42  # of the batches
+EMPTY_SHARE = 0.3  # of the reports: a study that comes by DICOM often asks nothing
 ABSTAIN = 0.02  # share of validation studies that the confidence threshold lets go
 
 
@@ -39,7 +40,7 @@ class Plan:
     """How long and how large; `smoke` proves the whole way in a minute."""
 
     vision_epochs: int = 36
-    text_steps: int = 900
+    text_legs: tuple[tuple[int, float], ...] = ((900, 2e-3), (500, 1.5e-3))  # steps, peak rate
     batch: int = 32
     views_per_film: int = 8  # augmented copies of each film that the text model sees
     films: int | None = None  # use only so many films
@@ -47,7 +48,7 @@ class Plan:
 
     @staticmethod
     def smoke() -> Plan:
-        return Plan(vision_epochs=1, text_steps=40, batch=16, views_per_film=1, films=96)
+        return Plan(vision_epochs=1, text_legs=((40, 2e-3),), batch=16, views_per_film=1, films=96)
 
 
 @dataclass
@@ -296,6 +297,8 @@ def batch_of(
         if rng.random() < 0.4:
             context = grammar.sample_context(rng)
         query = grammar.sample_query(rng, questions, reports)
+        if reports and rng.random() < EMPTY_SHARE:
+            query = grammar.Query("")
         highest = parts[:, -1, : len(edges)].max(dim=0).values
         drafted = grammar.draft(query, _bands(highest, edges), count, context)
         image.append(functional.pad(parts, (0, 0, 0, 0, 0, most - count)))
@@ -330,23 +333,28 @@ def fit_text(
     thresholds: Sequence[float],
     plan: Plan,
     log: Callable[[str], None],
+    start: TextModel | None = None,
 ) -> TextModel:
-    """Trains the encoder-decoder on drawn studies."""
+    """Trains the encoder-decoder on drawn studies, from `start` if one is given."""
     torch.manual_seed(plan.seed + 2)
-    rng = random.Random(plan.seed + 2)
     edges = _edges(thresholds)
-    text = TextModel(config)
+    text = start or TextModel(config)
     text.set_edges(edges)
+    for leg, (steps, peak) in enumerate(plan.text_legs):
+        rng = random.Random(plan.seed + 2 + 100 * leg)
+        whole_from = steps * 0.85
 
-    def loss_of(step: int) -> Tensor:
-        # Most steps see a part of the patches, which costs half as much; the last see them all.
-        kept = KEPT_PATCHES if step < plan.text_steps * 0.85 else None
-        batch = batch_of(studies, tokens, edges, rng, plan, kept_patches=kept)
-        wanted = batch.pop("wanted")
-        logits = text.train()(**batch).float()
-        return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=tokenizer.PAD)
+        def loss_of(step: int, rng: random.Random = rng, whole_from: float = whole_from) -> Tensor:
+            # Most steps see a part of the patches, which costs half as much; the last see them all.
+            kept = KEPT_PATCHES if step < whole_from else None
+            batch = batch_of(studies, tokens, edges, rng, plan, kept_patches=kept)
+            wanted = batch.pop("wanted")
+            logits = text.train()(**batch).float()
+            return functional.cross_entropy(
+                logits.flatten(0, 1), wanted.flatten(), ignore_index=tokenizer.PAD
+            )
 
-    _fit(text, loss_of, plan.text_steps, 2e-3, 0.01, log)
+        _fit(text, loss_of, steps, peak, 0.01, log)
     return text.eval()
 
 
