@@ -1,6 +1,7 @@
 //! Makes the keys and certificates of an installation: what `pki init` and `demo` start from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -96,6 +97,7 @@ pub fn create(dir: &Path, plan: &Plan) -> Result<Pki> {
     }
     write_public(&pki.enrolment_public(), &enrolment)?;
     write_public(&pki.manifest_public(), &manifest)?;
+    write_public(&pki.node_public(), &node)?;
     for path in [
         pki.wrapping_key(),
         pki.pseudonym_key(),
@@ -112,6 +114,8 @@ pub fn create(dir: &Path, plan: &Plan) -> Result<Pki> {
         enrolment_key: enrolment,
     };
     trust.save(&pki.trust())?;
+    // Public, but nobody else on a serving machine has to read it.
+    std::fs::set_permissions(pki.trust(), std::fs::Permissions::from_mode(0o600))?;
     Ok(pki)
 }
 

@@ -189,6 +189,11 @@ impl Pki {
         self.dir.join("manifest-signing.pub")
     }
 
+    /// Public half of the node's key, which `unseal --signer` verifies with.
+    pub fn node_public(&self) -> PathBuf {
+        self.dir.join("node-signing.pub")
+    }
+
     /// Wraps the keys of spooled objects (dicom-scp).
     pub fn wrapping_key(&self) -> PathBuf {
         self.dir.join("wrapping.key")

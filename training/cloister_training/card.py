@@ -46,10 +46,10 @@ NIH ChestX-ray14 (Wang et al., CVPR 2017; provided by the NIH Clinical Center, h
 
 ACR categories are this project's choice, not a list of the College: 2 (hours) for pneumonia and edema, because treatment waits on them; 3 (days) for nodule and mass, because they need follow-up and no haste. The others are common, mostly known, and escalating them would bury the rest. At {specificity:.0%} specificity several labels together escalate more than 10 % of normal films.
 
-- Share of the grammar's tokens that the decoder gets right, teacher-forced: {token_agreement:.4f}; whole drafts: {draft_agreement:.3f}. With question wordings that were never trained: {token_unseen:.4f}; {draft_unseen:.3f}. Misses are mostly neighbouring words at the edge between two bands.
+- The decoder against the grammar on held-out patients, teacher-forced (share of tokens; share of whole drafts): full reports {tokens_reports:.3f}; {drafts_reports:.2f}. Questions {tokens_questions:.3f}; {drafts_questions:.2f}. Questions in two wordings that were never trained {tokens_unseen_questions:.3f}; {drafts_unseen_questions:.2f}. **A draft that is not the grammar's can speak of another finding than the asked one, or sound surer or less sure than the probability.** The text training was short: the Model issue trains on.
 - Confidence is the geometric mean of the draft's token probabilities: it says how sure the decoder is of its words, which is sure of every film well inside a band, and nothing about whether the heads are right. Threshold {confidence}: about {abstain:.0%} of the validation studies lie below.
 - Largest difference of a log-probability from PyTorch on the phantoms of parity.json: {parity_torch:.1e}; of a logit alone against a batch of 8: {parity_batch:.1e}; against three tokens a call: {parity_n:.1e}. Tokens are identical in all three.
-- Time of the run: {seconds} s on 2 cores that others used too.
+- Time of the run: {seconds} s on 2 cores that others used too.{note}
 """
 
 
@@ -89,11 +89,9 @@ def write(file: Path, result: Result, differences: dict[str, float], version: st
         training_patients=figures["training_patients"],
         validation_films=figures["validation_films"],
         validation_patients=figures["validation_patients"],
-        token_agreement=figures["token_agreement"],
-        draft_agreement=figures["draft_agreement"],
-        token_unseen=figures["token_agreement_unseen_questions"],
-        draft_unseen=figures["draft_agreement_unseen_questions"],
         seconds=figures["seconds"],
+        **figures["agreement"],
+        note=figures.get("note", ""),
         specificity=SPECIFICITY,
         abstain=ABSTAIN,
         confidence=result.confidence_threshold,

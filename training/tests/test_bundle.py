@@ -14,9 +14,10 @@ def result_of(exported: Exported) -> train.Result:
     figures = {
         "seconds": 1, "training_films": 2, "validation_films": 2, "training_patients": 2,
         "validation_patients": 2, "validation_auroc": dict.fromkeys(names, 0.5),
-        "validation_positive_films": dict.fromkeys(names, 1), "token_agreement": 0.5,
-        "draft_agreement": 0.5, "token_agreement_unseen_questions": 0.5,
-        "draft_agreement_unseen_questions": 0.5,
+        "validation_positive_films": dict.fromkeys(names, 1), "agreement": {
+            f"{part}_{kind}": 0.5
+            for part in ("tokens", "drafts") for kind in ("reports", "questions", "unseen_questions")
+        },
     }  # fmt: skip
     return train.Result(
         exported.config, exported.vision, exported.text, exported.tokens, [0.5] * 9, 0.4, figures

@@ -312,7 +312,7 @@ pub(super) fn how_to_go_on(installation: &Installation, narrator: &Narrator) -> 
         (
             "send",
             format!(
-                "storescu -xs -aec {} {ip} {port} FILE.dcm   (-xs JPEG lossless, -xy baseline, -xv JPEG 2000, -xt JPEG-LS, -xr RLE)",
+                "storescu -aec {} {ip} {port} FILE.dcm   (compressed films: -xy JPEG, -xs JPEG lossless, -xv or -xw JPEG 2000, -xt or -xu JPEG-LS, -xr RLE)",
                 peer.called
             ),
         ),
