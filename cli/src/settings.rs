@@ -54,7 +54,7 @@ impl Settings {
             recipient_group: "radiology".into(),
             ae_title: "CLOISTER".into(),
             quiet_ms: 1500,
-            query: "Describe findings and impression.".into(),
+            query: "Findings and impression".into(),
             report_bundle: models.join("cxr-report-ref"),
             detector_bundle: models.join("text-ppocr"),
             runtime_library: None,

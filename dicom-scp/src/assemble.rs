@@ -110,7 +110,11 @@ async fn assemble(gateway: &Gateway, due: Due) -> Result<(), Later> {
             match sealed::rewrap(&spool.objects(), id, spool.keys().wrapping(), &key) {
                 // Found again, and quarantined, when the object is opened.
                 Ok(())
-                | Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Missing { .. }) => {}
+                | Err(
+                    SpoolError::Sealed
+                    | SpoolError::Key(crate::keys::KeyError::Opening)
+                    | SpoolError::Missing { .. },
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -45,7 +45,7 @@
 //!
 //! [study]
 //! quiet_ms = 5000
-//! query = "Describe findings and impression."
+//! query = "Findings and impression"
 //! urgency = "routine"                  # stat, urgent, routine
 //! parallel = 2                         # studies worked on at a time
 //!

@@ -120,7 +120,7 @@ fn one(
     issuer: &str,
     session: &crate::vault::Session,
 ) -> Result<Deidentified, StepError> {
-    let object = dicom_object::from_reader(assembled.encoded())
+    let object = cloister_deid::read(assembled.encoded())
         .map_err(|_| StepError::Quarantine(Reason::Undecodable))?;
     chest::is_chest(&object).map_err(|_| StepError::Quarantine(Reason::NotChest))?;
     let (clean, known) = deidentifier

@@ -175,7 +175,7 @@ fn pack(
 
 /// Keys of the recipient, from the directory as it is now: every entry is verified again.
 fn recipients(gateway: &Gateway, recipient: &str) -> Result<Vec<RecipientPublicKey>, Later> {
-    let directory = Directory::load(&gateway.directory_file, &gateway.enrolment, now_unix_ms());
+    let directory = Directory::load(&gateway.directory_file, &gateway.enrolment);
     let directory = directory.map_err(|error| {
         tracing::error!(%error, "The recipient directory cannot be used.");
         Later::Directory

@@ -21,7 +21,6 @@ use crate::pipeline::{self, Gateway};
 use crate::receive::{self, Reception};
 use crate::redact::Engine;
 use crate::spool::Spool;
-use crate::spool::record::now_unix_ms;
 use crate::store::Store;
 use crate::vault::Vault;
 use crate::{assemble, control, metric};
@@ -66,7 +65,7 @@ pub(crate) async fn run_with(
         key: audit_key,
     };
     let audit = AuditLog::open(audit).context("the audit log cannot be opened")?;
-    let directory = Directory::load(&config.directory_file, &enrolment, now_unix_ms());
+    let directory = Directory::load(&config.directory_file, &enrolment);
     let entries = directory
         .context("the recipient directory cannot be used")?
         .entries()

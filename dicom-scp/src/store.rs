@@ -1,10 +1,11 @@
 //! Second step: makes an object durable before anybody says so. Before it stands `receive`, after it
 //! `assemble`.
 //!
-//! Order: file and directory fsynced, then spool record and audit record (each one `fdatasync`,
-//! shared with whoever else is waiting), then the answer. A kill in between leaves an object that
-//! the sender still has: a file without a record is removed at start; a record without an answer
-//! meets the sender's second try as a duplicate.
+//! Order: file and directory fsynced, then the audit record, then the spool record (each one
+//! `fdatasync`, shared with whoever else is waiting), then the answer. A kill in between leaves an
+//! object that the sender still has: a file without a spool record is removed at start; a spool
+//! record without an answer meets the sender's second try as a duplicate, and its audit record
+//! stands already.
 
 use std::fmt;
 use std::sync::Arc;
@@ -117,30 +118,19 @@ async fn keep(store: &Store, received: Received) -> Result<Option<Stored>, Store
         conflict,
     });
     let actor = || Actor::ae_title(&parts.calling);
-    let audited = async {
-        store
-            .audit
-            .record(Event::new(Action::ObjectStored).actor(actor()))
-            .await?;
-        if conflict {
-            let event = Event::refused(Action::ObjectQuarantined, Reason::UidConflict.audit())
-                .actor(actor());
-            store.audit.record(event).await?;
-        }
-        Ok::<(), StoreError>(())
-    };
-    let spooled = async {
-        store
-            .spool
-            .append(record)
-            .await
-            .map_err(|error| StoreError::Spool(error.into()))
-    };
-    // Both have to be durable before the answer; their order does not matter to anybody.
-    let (spooled, audited) = tokio::join!(spooled, audited);
+    // The audit record first: were it second and failed, the object would be spooled, and the
+    // sender's second try acknowledged as a duplicate without any record.
+    store
+        .audit
+        .record(Event::new(Action::ObjectStored).actor(actor()))
+        .await?;
+    if conflict {
+        let event =
+            Event::refused(Action::ObjectQuarantined, Reason::UidConflict.audit()).actor(actor());
+        store.audit.record(event).await?;
+    }
+    store.spool.append(record).await.map_err(SpoolError::from)?;
     drop(lock);
-    spooled?;
-    audited?;
     if conflict {
         metric::quarantined(Reason::UidConflict);
     }

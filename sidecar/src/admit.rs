@@ -29,6 +29,8 @@ pub(crate) enum Unfit {
     Manifest,
     #[error("the report replaces something that its manifest does not name")]
     Replaces,
+    #[error("the gateway sealed the identity to other keys than this report would be sealed to")]
+    Recipients,
     #[error("a hash has a length that no hash has")]
     Hash,
 }
@@ -53,6 +55,9 @@ impl Assessed {
                     v1::StudyManifest::decode(&*signed.manifest).map_err(|_| Unfit::Manifest)?;
                 if manifest.report_id != report.report_id {
                     return Err(Unfit::OtherReport);
+                }
+                if !same_keys(&manifest, order) {
+                    return Err(Unfit::Recipients);
                 }
                 if manifest.replaces != report.replaces || !matches!(report.replaces.len(), 0 | 16)
                 {
@@ -94,4 +99,19 @@ impl Assessed {
     pub(crate) fn outcome(&self) -> v1::Outcome {
         self.outcome
     }
+}
+
+/// Identity capsule and report have to open with the same keys. They differ while a directory change
+/// has reached only one of the two rooms; the gateway tries again.
+fn same_keys(manifest: &v1::StudyManifest, order: &Order) -> bool {
+    let sorted = |mut ids: Vec<Vec<u8>>| {
+        ids.sort_unstable();
+        ids
+    };
+    let named = sorted(manifest.recipient_key_ids.clone());
+    let ids = order
+        .keys()
+        .iter()
+        .map(|key| key.key_id().as_bytes().to_vec());
+    named == sorted(ids.collect())
 }

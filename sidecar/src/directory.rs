@@ -25,12 +25,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`DirectoryError`]: one bad entry stops the start.
-    pub(crate) fn load(
-        path: &Path,
-        enrolment: &VerifyingKey,
-        now_ms: i64,
-    ) -> Result<Self, DirectoryError> {
-        cloister_seal::directory::Directory::load(path, enrolment, now_ms)
+    pub(crate) fn load(path: &Path, enrolment: &VerifyingKey) -> Result<Self, DirectoryError> {
+        cloister_seal::directory::Directory::load(path, enrolment)
             .map(|inner| Self(Arc::new(inner)))
     }
 

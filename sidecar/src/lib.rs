@@ -228,8 +228,8 @@ async fn load_directory(config: &Config, log: &AuditLog) -> anyhow::Result<Direc
     let bytes = tokio::fs::read(file)
         .await
         .with_context(|| file.display().to_string())?;
-    let directory = Directory::load(file, &enrolment, stack::now_ms())
-        .with_context(|| file.display().to_string())?;
+    let directory =
+        Directory::load(file, &enrolment).with_context(|| file.display().to_string())?;
     let event = Event::new(Action::DirectoryLoaded).object_sha256(Sha256::digest(&bytes).into());
     log.record(event).await.context("the audit log")?;
     Ok(directory)

@@ -178,6 +178,45 @@ async fn truncated_and_broken_off_films_are_never_reported() -> Result<()> {
     harness.stop().await
 }
 
+/// Digital Signatures Sequence (FFFA,FFFA) nested in itself, every length defined, so that only who
+/// reads inside meets the depth. Explicit VR little endian, 20 bytes a level.
+fn tower(levels: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for above in (0..levels).rev() {
+        bytes.extend([0xfa, 0xff, 0xfa, 0xff, b'S', b'Q', 0, 0]);
+        bytes.extend((above * 20 + 8).to_le_bytes());
+        bytes.extend([0xfe, 0xff, 0x00, 0xe0]);
+        bytes.extend((above * 20).to_le_bytes());
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_nested_deeper_than_any_stack_is_quarantined_and_the_gateway_lives() -> Result<()> {
+    let harness = Harness::start().await?;
+    let study = draw(&StudySpec::chest(57, Patient::made_up(), 1, 256))?;
+    let mut deep = study.files[0].clone();
+    deep.extend(tower(50_000));
+    let statuses = harness.send_files(&[deep]).await?;
+    assert!(
+        statuses.iter().all(|status| status.is_stored()),
+        "acknowledged"
+    );
+    let entries = until("a quarantine entry", 60, || async {
+        let entries = harness.quarantine().await?;
+        Ok((!entries.is_empty()).then_some(entries))
+    })
+    .await?;
+    assert_eq!(entries.len(), 1);
+    let other = draw(&StudySpec::chest(58, Patient::made_up(), 1, 256))?;
+    harness.send_files(&other.files).await?;
+    until("the report of the next film", 60, || async {
+        Ok((!harness.inbox()?.list(true).await?.is_empty()).then_some(()))
+    })
+    .await?;
+    harness.stop().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_ae_title_and_an_empty_association_are_answered_in_dicom() -> Result<()> {
     let harness = Harness::start().await?;

@@ -30,7 +30,6 @@ from .model import Config, TextModel, Vision
 
 SPECIFICITY = 0.90  # at which a label's threshold stands on the validation patients
 KEPT_PATCHES = 9  # of 49, in most steps of the text training
-REPORT_SHARE = 0.42  # of the batches
 EMPTY_SHARE = 0.3  # of the reports: a study that comes by DICOM often asks nothing
 ABSTAIN = 0.02  # share of validation studies that the confidence threshold lets go
 
@@ -40,7 +39,12 @@ class Plan:
     """How long and how large; `smoke` proves the whole way in a minute."""
 
     vision_epochs: int = 36
-    text_legs: tuple[tuple[int, float], ...] = ((900, 2e-3), (500, 1.5e-3))  # steps, peak rate
+    # Steps, peak rate, share of batches that are full reports. The last leg is about questions.
+    text_legs: tuple[tuple[int, float, float], ...] = (
+        (900, 2e-3, 0.42),
+        (500, 1.5e-3, 0.42),
+        (800, 1.5e-3, 0.3),
+    )
     batch: int = 32
     views_per_film: int = 8  # augmented copies of each film that the text model sees
     films: int | None = None  # use only so many films
@@ -48,7 +52,7 @@ class Plan:
 
     @staticmethod
     def smoke() -> Plan:
-        return Plan(vision_epochs=1, text_legs=((40, 2e-3),), batch=16, views_per_film=1, films=96)
+        return Plan(vision_epochs=1, text_legs=((40, 2e-3, 0.42),), batch=16, views_per_film=1, films=96)
 
 
 @dataclass
@@ -279,15 +283,13 @@ def batch_of(
     edges: Sequence[Sequence[float]],
     rng: random.Random,
     plan: Plan,
+    reports: bool,
     questions: Sequence[str] = grammar.QUESTIONS,
     kept_patches: int | None = None,
-    reports: bool | None = None,
     free_share: float = 0.5,
 ) -> dict[str, Tensor]:
     """A batch of studies with query, context and the text that follows from them. Long reports and
     short answers stand in different batches: padding is work."""
-    if reports is None:
-        reports = rng.random() < REPORT_SHARE
     most = rng.choices((1, 2, 3, 4), (6, 2, 1, 1))[0]
     image, masks, texts, wanted = [], [], [], []
     for _ in range(plan.batch):
@@ -343,14 +345,17 @@ def fit_text(
     edges = _edges(thresholds)
     text = start or TextModel(config)
     text.set_edges(edges)
-    for leg, (steps, peak) in enumerate(plan.text_legs):
+    for leg, (steps, peak, report_share) in enumerate(plan.text_legs):
         rng = random.Random(plan.seed + 2 + 100 * leg)
         whole_from = steps * 0.85
 
-        def loss_of(step: int, rng: random.Random = rng, whole_from: float = whole_from) -> Tensor:
+        def loss_of(
+            step: int, rng: random.Random = rng, whole_from: float = whole_from, share: float = report_share
+        ) -> Tensor:
             # Most steps see a part of the patches, which costs half as much; the last see them all.
             kept = KEPT_PATCHES if step < whole_from else None
-            batch = batch_of(studies, tokens, edges, rng, plan, kept_patches=kept)
+            reports = rng.random() < share
+            batch = batch_of(studies, tokens, edges, rng, plan, reports, kept_patches=kept)
             wanted = batch.pop("wanted")
             logits = text.train()(**batch).float()
             return functional.cross_entropy(
@@ -384,7 +389,7 @@ def words(
         right_tokens = all_tokens = right_drafts = 0
         for _ in range(batches):
             batch = batch_of(
-                held_out, tokens, _edges(thresholds), rng, plan, questions, reports=reports, free_share=0.0
+                held_out, tokens, _edges(thresholds), rng, plan, reports, questions, free_share=0.0
             )
             wanted = batch.pop("wanted")
             logits = text(**batch)

@@ -12,23 +12,33 @@ use crate::{
     table::{self, Effect},
 };
 
-/// All identifiers at any depth, also in private attributes.
-pub(crate) fn collect(object: &FileDicomObject<InMemDicomObject>) -> KnownIdentifiers {
+/// Identifiers of one object beyond which it is refused; real objects hold some dozens.
+const MAX_IDENTIFIERS: usize = 1024;
+/// Parts of one name: the search pairs them, so their number counts squared.
+const MAX_NAME_PARTS: usize = 24;
+
+/// All identifiers at any depth, also in private attributes. `None` if there are more than can be
+/// searched for.
+pub(crate) fn collect(object: &FileDicomObject<InMemDicomObject>) -> Option<KnownIdentifiers> {
     let mut known = KnownIdentifiers::new();
     let instance = object.meta().media_storage_sop_instance_uid();
     if !instance.starts_with("1.2.840.10008.1.") {
         known.add(Kind::Uid, instance);
     }
-    collect_item(object, &[], &mut known);
-    known
+    collect_item(object, &[], &mut known)?;
+    Some(known)
 }
 
-fn collect_item(object: &InMemDicomObject, outer: &[String], known: &mut KnownIdentifiers) {
+fn collect_item(
+    object: &InMemDicomObject,
+    outer: &[String],
+    known: &mut KnownIdentifiers,
+) -> Option<()> {
     let codes = codes_of(object, outer);
     for element in object.iter() {
         if let Some(items) = element.items() {
             for item in items {
-                collect_item(item, &codes, known);
+                collect_item(item, &codes, known)?;
             }
             continue;
         }
@@ -39,6 +49,12 @@ fn collect_item(object: &InMemDicomObject, outer: &[String], known: &mut KnownId
             continue;
         };
         for value in values(element, &codes) {
+            let parts = value.split(|c: char| !c.is_alphanumeric());
+            let long = kind == Kind::Name
+                && parts.filter(|part| !part.is_empty()).count() > MAX_NAME_PARTS;
+            if long || known.len() >= MAX_IDENTIFIERS {
+                return None;
+            }
             // The standard's own UIDs (colour palettes, frames of reference) name nobody.
             if kind != Kind::Uid || !value.starts_with("1.2.840.10008.1.") {
                 known.add(kind, &value);
@@ -53,6 +69,7 @@ fn collect_item(object: &InMemDicomObject, outer: &[String], known: &mut KnownId
             known.add(kind, &raw);
         }
     }
+    Some(())
 }
 
 /// What kind of identifier an attribute holds.

@@ -50,6 +50,9 @@ pub enum DeidError {
     /// A pseudonym was not to be had.
     #[error("no pseudonym: {0}")]
     Pseudonym(#[from] PseudonymError),
+    /// More identifiers, or a longer name, than any object carries: a search for them would not end.
+    #[error("the object holds too many identifiers")]
+    TooManyIdentifiers,
     /// Sequences are nested beyond any use.
     #[error("the object's sequences are nested too deeply")]
     TooDeep,
@@ -65,6 +68,15 @@ pub enum DeidError {
     /// The cleaned object could not be encoded.
     #[error("the cleaned object cannot be encoded")]
     Unwritable,
+}
+
+/// Reads an encoded Part 10 file within limits on depth and inflated size; a panic in the parser is
+/// a malformed object. Rooms read hostile bytes through this and nothing else.
+///
+/// # Errors
+/// [`DeidError`] names the limit.
+pub fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, DeidError> {
+    Ok(read::read(encoded)?)
 }
 
 impl From<ReadFault> for DeidError {
@@ -141,7 +153,7 @@ impl Deidentifier {
         let Policy(()) = self.policy;
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
-        let known = collect::collect(object);
+        let known = collect::collect(object).ok_or(DeidError::TooManyIdentifiers)?;
 
         let meta_instance = trim(object.meta().media_storage_sop_instance_uid());
         if identity.sop_uid.is_empty() {

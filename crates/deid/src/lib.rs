@@ -28,6 +28,6 @@ mod pseudonyms;
 
 pub mod gate;
 
-pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy};
+pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy, read};
 pub use identity::Identity;
 pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};

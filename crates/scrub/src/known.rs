@@ -43,6 +43,11 @@ impl KnownIdentifiers {
         }
     }
 
+    /// How many identifiers are known.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// Whether no identifier is known.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

@@ -128,12 +128,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Reads and verifies the file. Entries that expired before `now_ms` are left out; of two
-    /// entries for one key the later line counts.
+    /// Reads and verifies the file. Of two entries for one key the later line counts. Expired
+    /// entries stay: their keys still read what was sealed to them, and [`Directory::resolve`]
+    /// never names them.
     ///
     /// # Errors
     /// [`DirectoryError`] for any line that is not exactly a signed entry.
-    pub fn load(path: &Path, enrol: &VerifyingKey, now_ms: i64) -> Result<Self, DirectoryError> {
+    pub fn load(path: &Path, enrol: &VerifyingKey) -> Result<Self, DirectoryError> {
         let text = fs::read_to_string(path)?;
         let mut entries: Vec<Entry> = Vec::new();
         for (at, text) in text.lines().enumerate() {
@@ -152,7 +153,6 @@ impl Directory {
                 None => entries.push(entry),
             }
         }
-        entries.retain(|entry| now_ms < entry.not_after_unix_ms);
         Ok(Self { entries })
     }
 

@@ -128,7 +128,7 @@ impl Default for Study {
     fn default() -> Self {
         Self {
             quiet_ms: 5000,
-            query: "Describe findings and impression.".to_owned(),
+            query: "Findings and impression".to_owned(),
             urgency: "routine".to_owned(),
             parallel: 2,
         }

@@ -155,6 +155,12 @@ impl Worklist {
             } => {
                 if let Some(object) = self.objects.get_mut(&object) {
                     object.state = ObjectState::Quarantined { reason, at_unix_ms };
+                    // Our copy is gone: the sender's next try is not a duplicate but the only copy.
+                    if reason == Reason::Damaged
+                        && let Some(contents) = self.instances.get_mut(&object.stored.instance)
+                    {
+                        contents.retain(|content| *content != object.stored.content);
+                    }
                 }
             }
             Record::Accepted {
@@ -211,6 +217,7 @@ impl Worklist {
     pub(crate) fn novelty(&self, instance: &[u8; 32], content: &[u8; 32]) -> Novelty {
         match self.instances.get(instance) {
             None => Novelty::New,
+            Some(contents) if contents.is_empty() => Novelty::New,
             Some(contents) if contents.contains(content) => Novelty::Duplicate,
             Some(_) => Novelty::Conflict,
         }

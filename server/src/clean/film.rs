@@ -1,7 +1,6 @@
 //! One film that came by `Generate`: chest? → de-identify → redact → gate. Any "no", any error and
 //! any panic on the way ends the request.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,8 +27,7 @@ impl Cleaner {
             (Arc::clone(&self.deidentifier), Arc::clone(&self.pseudonyms));
         // On a thread of its own: it takes long, and a panic in a parser ends only this request.
         let deidentified = tokio::task::spawn_blocking(move || {
-            let object = dicom_object::from_reader(Cursor::new(&encoded))
-                .map_err(|_| ReasonCode::FilmUnreadable)?;
+            let object = cloister_deid::read(&encoded).map_err(|_| ReasonCode::FilmUnreadable)?;
             chest::is_chest(&object).map_err(|_| ReasonCode::NotChest)?;
             let (deidentified, own) = deidentifier
                 .deidentify_object(&object, ISSUER, &*pseudonyms)

@@ -18,6 +18,7 @@ pub struct Graphs {
     pub(crate) step: Session,
     pub(crate) layers: usize,
     max_films: usize,
+    labels: usize,
 }
 
 /// Keys or values of one layer for one row: heads, places, width of a head.
@@ -68,6 +69,7 @@ impl Graphs {
             step,
             layers,
             max_films: spec.max_films,
+            labels: spec.labels.len(),
         })
     }
 
@@ -103,6 +105,12 @@ impl Graphs {
             }
             image_tokens.extend_from_slice(tokens);
             let (_, logits) = floats(&outputs, "logits")?;
+            // `max` passes over NaN: a broken graph would look like a film without findings.
+            if logits.len() != self.labels || !logits.iter().all(|logit| logit.is_finite()) {
+                return Err(EngineError::Graph(
+                    "label logits are missing or not finite".to_owned(),
+                ));
+            }
             label_logits.resize(logits.len(), f32::NEG_INFINITY);
             for (highest, &logit) in label_logits.iter_mut().zip(logits) {
                 *highest = highest.max(logit);

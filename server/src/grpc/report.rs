@@ -22,6 +22,8 @@ use crate::pipeline::Progress;
 
 /// Events of `GenerateStream` that may wait for a slow reader; there are six.
 const STREAM_EVENTS: usize = 16;
+/// Longest section that `Validate` reads, in bytes: no report comes near it.
+const MAX_SECTION_BYTES: usize = 64 << 10;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -169,13 +171,15 @@ impl ReportService for Reports {
     ) -> Result<Response<v1::ValidateResponse>, Status> {
         let started = Instant::now();
         let request = request.into_inner();
-        let result = self
-            .0
-            .pipeline
-            .checker
-            .validate(request.findings, request.impression)
-            .await;
-        finish("Validate", started, Ok(result))
+        let result = if request.findings.len() > MAX_SECTION_BYTES {
+            Err(Fault::BadField("findings"))
+        } else if request.impression.len() > MAX_SECTION_BYTES {
+            Err(Fault::BadField("impression"))
+        } else {
+            let checker = &self.0.pipeline.checker;
+            Ok(checker.validate(request.findings, request.impression).await)
+        };
+        finish("Validate", started, result)
     }
 
     async fn send_feedback(

@@ -35,7 +35,7 @@ impl Site {
     }
 
     fn load(&self) -> Result<Directory, DirectoryError> {
-        Directory::load(&self.path(), &self.enrol.verifying_key(), 500)
+        Directory::load(&self.path(), &self.enrol.verifying_key())
     }
 }
 
@@ -127,7 +127,7 @@ fn an_entry_signed_by_another_key_or_with_bad_content_is_refused() {
     assert!(matches!(
         {
             site.enrol(ALICE, &key(), 0..9000);
-            Directory::load(&site.path(), &other.verifying_key(), 0)
+            Directory::load(&site.path(), &other.verifying_key())
         },
         Err(DirectoryError::Signature { line: 1 })
     ));
