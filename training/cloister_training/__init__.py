@@ -5,3 +5,8 @@ parity -> card -> bundle. `cli` calls them.
 """
 
 __version__ = "0.1.0"
+
+import os as _os
+
+# Before anything imports onnxruntime: the library reports to its maker unless told not to.
+_os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
