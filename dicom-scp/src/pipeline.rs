@@ -14,7 +14,7 @@
 //! study that fails because of the room is tried again. Each step's output can only be made by that
 //! step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,8 +40,14 @@ use crate::spool::{Id, Spool};
 use crate::vault::Vault;
 use crate::{clear, deidentify, forward, redact};
 
+/// An object is given up after this many processes died while at work on it. More than one, because
+/// a power cut takes innocent objects along.
+const MOST_ATTEMPTS: usize = 3;
+
 /// What the steps behind the spool need.
 pub(crate) struct Gateway {
+    /// This process, among those that worked on the same spool.
+    pub(crate) boot: Id,
     pub(crate) spool: Spool,
     pub(crate) vault: Vault,
     pub(crate) audit: AuditLog,
@@ -183,9 +189,50 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
 }
 
 async fn one_object(gateway: &Gateway, object: Id) -> Result<(), StepError> {
+    attempt(gateway, object).await?;
     let deidentified = deidentify::deidentify(gateway, object).await?;
     let redacted = redact::redact(&gateway.engine, deidentified).await?;
     clear::clear(&gateway.spool, redacted).await
+}
+
+/// Says durably that this process goes to work on `object`, unless too many died doing so.
+async fn attempt(gateway: &Gateway, object: Id) -> Result<(), StepError> {
+    let boot = gateway.boot;
+    let attempts = gateway
+        .spool
+        .worklist()
+        .object(object)
+        .map(|object| object.attempts.clone())
+        .unwrap_or_default();
+    match next_attempt(&attempts, boot) {
+        Attempt::Known => Ok(()),
+        Attempt::First => {
+            let record = Record::Attempted { object, boot };
+            Ok(gateway.spool.append(record).await.map_err(Later::from)?)
+        }
+        Attempt::TooMany => Err(StepError::Quarantine(Reason::ProcessDied)),
+    }
+}
+
+/// What a process may do with an object that others began to work on.
+#[derive(Debug, PartialEq, Eq)]
+enum Attempt {
+    /// It said so before: a step failed because of the room and is tried again.
+    Known,
+    /// It has to say so first.
+    First,
+    /// It must leave the object alone.
+    TooMany,
+}
+
+fn next_attempt(attempts: &BTreeSet<Id>, boot: Id) -> Attempt {
+    if attempts.contains(&boot) {
+        Attempt::Known
+    } else if attempts.len() < MOST_ATTEMPTS {
+        Attempt::First
+    } else {
+        Attempt::TooMany
+    }
 }
 
 async fn quarantine(
@@ -218,4 +265,21 @@ fn first_caller(spool: &Spool, study: Id) -> Option<AeTitle> {
     let worklist = spool.worklist();
     let first = worklist.objects_of(study).into_iter().next()?;
     AeTitle::parse(&first.stored.calling_ae).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_no_process_survives_is_given_up_by_the_fourth() {
+        let boot = |byte: u8| Id::of_hash(&[byte; 32]);
+        let mut attempts = BTreeSet::new();
+        for byte in 1..=3 {
+            assert_eq!(next_attempt(&attempts, boot(byte)), Attempt::First);
+            attempts.insert(boot(byte));
+            assert_eq!(next_attempt(&attempts, boot(byte)), Attempt::Known);
+        }
+        assert_eq!(next_attempt(&attempts, boot(4)), Attempt::TooMany);
+    }
 }

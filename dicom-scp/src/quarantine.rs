@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     PatientConflict,
     /// The gate found an identifier in the cleared object.
     ResidualIdentifier,
+    /// The process died again and again while it was at work on the object.
+    ProcessDied,
     /// Larger than a worker takes.
     TooLarge,
     /// The same SOP Instance UID came before with other bytes.
@@ -42,6 +44,7 @@ impl Reason {
             Self::NotChest => "NOT_CHEST",
             Self::NoRoute => "NO_ROUTE",
             Self::PatientConflict => "PATIENT_CONFLICT",
+            Self::ProcessDied => "PROCESS_DIED",
             Self::ResidualIdentifier => "RESIDUAL_IDENTIFIER",
             Self::TooLarge => "TOO_LARGE",
             Self::UidConflict => "UID_CONFLICT",
@@ -58,6 +61,7 @@ impl Reason {
             Self::DeidentifyFailed => AuditReason::DeidentifyFailed,
             Self::NotChest => AuditReason::NotChest,
             Self::NoRoute => AuditReason::NoRoute,
+            Self::ProcessDied => AuditReason::ProcessDied,
             Self::ResidualIdentifier => AuditReason::ResidualIdentifier,
             Self::TooLarge => AuditReason::TooLarge,
             Self::PatientConflict | Self::UidConflict => AuditReason::UidConflict,

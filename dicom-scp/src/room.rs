@@ -20,7 +20,7 @@ use crate::keys::Keys;
 use crate::pipeline::{self, Gateway};
 use crate::receive::{self, Reception};
 use crate::redact::Engine;
-use crate::spool::Spool;
+use crate::spool::{Id, Spool};
 use crate::store::Store;
 use crate::vault::Vault;
 use crate::{assemble, control, metric};
@@ -86,6 +86,7 @@ pub(crate) async fn run_with(
     )
     .context("sidecar.endpoint")?;
     let gateway = Arc::new(Gateway {
+        boot: Id::random().context("no randomness")?,
         spool: spool.clone(),
         vault,
         audit: audit.clone(),

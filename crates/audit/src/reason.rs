@@ -162,6 +162,8 @@ pub enum Reason {
     Undecodable,
     /// The worker process died.
     WorkerDied,
+    /// The process itself died on the object, more than once.
+    ProcessDied,
     /// The worker process took too long.
     WorkerTimedOut,
     /// The egress gate found an identifier.

@@ -22,6 +22,9 @@ pub(crate) enum Record {
         objects: Vec<Id>,
         at_unix_ms: i64,
     },
+    /// A process began to work on an object; `boot` is that process. An object that no process
+    /// survives must not stop the gateway for ever.
+    Attempted { object: Id, boot: Id },
     /// An object was cleared; `meta` is sealed under the study's key.
     Cleared {
         object: Id,

@@ -14,6 +14,8 @@ use crate::quarantine::Reason;
 pub(crate) struct Object {
     pub(crate) stored: StoredRecord,
     pub(crate) state: ObjectState,
+    /// Processes that began to work on it and have not said what became of it.
+    pub(crate) attempts: BTreeSet<Id>,
 }
 
 /// How far an object came.
@@ -134,6 +136,11 @@ impl Worklist {
                     });
                 }
             }
+            Record::Attempted { object, boot } => {
+                if let Some(object) = self.objects.get_mut(&object) {
+                    object.attempts.insert(boot);
+                }
+            }
             Record::Cleared {
                 object,
                 file,
@@ -197,7 +204,15 @@ impl Worklist {
             study.last_arrival = Instant::now();
             ObjectState::Waiting
         };
-        self.objects.insert(stored.object, Object { stored, state });
+        let attempts = BTreeSet::new();
+        self.objects.insert(
+            stored.object,
+            Object {
+                stored,
+                state,
+                attempts,
+            },
+        );
     }
 
     fn settle(&mut self, study: Id, number: u32, state: VersionState) {
@@ -388,6 +403,40 @@ mod tests {
         let study = Id::of_hash(&[9; 32]);
         assert_eq!((list.withheld(study), list.quarantine().count()), (0, 1));
         assert_eq!(list.due(Duration::ZERO).0[0].objects.len(), 1);
+    }
+
+    #[test]
+    fn a_film_whose_copy_is_damaged_is_new_again() {
+        let mut list = Worklist::default();
+        list.apply(0, stored(1, 9, 1, 1, false));
+        for (reason, novelty) in [
+            (Reason::NotChest, Novelty::Duplicate),
+            (Reason::Damaged, Novelty::New),
+        ] {
+            let object = Id::of_hash(&[1; 32]);
+            let record = Record::Quarantined {
+                object,
+                reason,
+                at_unix_ms: 0,
+            };
+            list.apply(1, record);
+            assert_eq!(list.novelty(&[1; 32], &[1; 32]), novelty, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_by_process() {
+        let mut list = Worklist::default();
+        list.apply(0, stored(1, 9, 1, 1, false));
+        let object = Id::of_hash(&[1; 32]);
+        for boot in [7, 7, 8] {
+            let boot = Id::of_hash(&[boot; 32]);
+            list.apply(1, Record::Attempted { object, boot });
+        }
+        assert_eq!(
+            list.object(object).map(|object| object.attempts.len()),
+            Some(2)
+        );
     }
 
     #[test]
