@@ -38,8 +38,14 @@ impl Fixture {
     }
 
     fn fill(&self, records: u128) {
+        self.fill_from(0, records);
+    }
+
+    /// Records about other reports than those of [`Fixture::fill`]: two logs filled alike within one
+    /// millisecond are the same log.
+    fn fill_from(&self, first: u128, records: u128) {
         let log = self.open();
-        for n in 0..records {
+        for n in first..first + records {
             log.record_blocking(Event::new(Action::ReportReleased).report(Uuid::from_u128(n)))
                 .unwrap();
         }
@@ -184,7 +190,7 @@ fn a_log_rewritten_by_someone_without_the_key_is_found() {
     let fixture = Fixture::new();
     fixture.fill(3);
     let forged = Fixture::new();
-    forged.fill(3);
+    forged.fill_from(100, 3);
     let note = fs::read(fixture.config.dir.join("checkpoint")).unwrap();
     fs::copy(forged.segment(), fixture.segment()).unwrap();
     assert!(matches!(fixture.verify(), Err(VerifyError::Root)));
