@@ -107,7 +107,21 @@ impl Batch {
     /// # Errors
     /// [`EngineError::Graph`].
     pub fn new(graphs: &Graphs, spec: DecodeSpec) -> Result<Self, EngineError> {
-        let mut binding = graphs.binding()?;
+        Ok(Self {
+            rows: Vec::new(),
+            binding: graphs.binding()?,
+            past: Vec::new(),
+            spec,
+            // A draft's last token is never fed back, so its cache needs one place less than this.
+            capacity: spec.max_tokens,
+            layers: graphs.layers,
+            head: [0, 0],
+        })
+    }
+
+    /// Asks for outputs of whatever shape the next step has. Bound once, ONNX Runtime would offer the
+    /// last step's buffers again, and refuse the step that follows a row's leaving.
+    fn bind_outputs(&mut self) -> Result<(), EngineError> {
         let device = MemoryInfo::new(
             AllocationDevice::CPU,
             0,
@@ -116,27 +130,18 @@ impl Batch {
         )
         .map_err(graph)?;
         for name in ["top_ids", "top_logprobs"] {
-            binding
+            self.binding
                 .bind_output_to_device(name, &device)
                 .map_err(graph)?;
         }
-        for layer in 0..graphs.layers {
+        for layer in 0..self.layers {
             for kind in ["k", "v"] {
-                binding
+                self.binding
                     .bind_output_to_device(format!("new_{kind}_{layer}"), &device)
                     .map_err(graph)?;
             }
         }
-        Ok(Self {
-            rows: Vec::new(),
-            binding,
-            past: Vec::new(),
-            spec,
-            // A draft's last token is never fed back, so its cache needs one place less than this.
-            capacity: spec.max_tokens,
-            layers: graphs.layers,
-            head: [0, 0],
-        })
+        Ok(())
     }
 
     /// Rows being decoded.
@@ -240,6 +245,7 @@ impl Batch {
                 .bind_input(format!("past_v_{layer}"), values)
                 .map_err(graph)?;
         }
+        self.bind_outputs()?;
         let outputs = graphs
             .step
             .inner_mut()
