@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo serve test test-rust soak lint release train eval-model test-training clean
+.PHONY: help setup setup-test build demo test soak lint release train test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,7 +32,7 @@ build: setup ## Build every binary
 demo: build ## The whole path on loopback: STUDY=dir sends your films, SERVE=1 keeps it up
 	target/debug/cloister demo $(if $(STUDY),--study "$(STUDY)") $(if $(SERVE),--serve)
 
-test: setup-test ## All tests: Rust, then real senders; prints SKIPPED where a tool is missing
+test: setup-test ## All tests, real senders included; prints SKIPPED where a tool is missing
 	$(BUILD)
 	$(CARGO) test --locked --workspace
 

@@ -1,5 +1,5 @@
 //! `cloister`, the command line. It stands above the three rooms and may use every crate; the
-//! rooms themselves run as child processes and are never embedded (DESIGN section 1).
+//! rooms themselves run as child processes and are never embedded (ARCHITECTURE.md, Processes).
 //!
 //! What the integration tests need as well is public here: the storage SCU, the state folder, the
 //! processes, drawn studies and the checks of `report open`.

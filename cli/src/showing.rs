@@ -85,7 +85,7 @@ pub(crate) fn text(opened: &OpenedReport) -> String {
     ));
     for rendition in &report.renditions {
         let original = original_of(opened, &rendition.sop_instance_uid);
-        // The manifest of a modality's study does not count boxes.
+        // Films without text need no word about it.
         line(match rendition.redacted_boxes {
             0 => format!("    {original}"),
             boxes => format!("    {original}  ({boxes} place(s) with text blanked)"),

@@ -1,5 +1,5 @@
 //! Where one installation keeps its files: the layout that `pki init`, `serve`, `demo` and the
-//! tests agree on (DESIGN section 6).
+//! tests agree on (ARCHITECTURE.md, Volumes).
 
 use std::fmt;
 use std::io;
@@ -94,7 +94,7 @@ impl State {
         self.room(room).join("ready.json")
     }
 
-    /// A room's audit log. The server has none (DESIGN section 2).
+    /// A room's audit log. The server has none (ARCHITECTURE.md, Volumes).
     pub fn audit(&self, room: Room) -> PathBuf {
         self.room(room).join("audit")
     }

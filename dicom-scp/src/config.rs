@@ -30,7 +30,7 @@
 //! audit_signing = "pki/audit-dicom-scp.key"      # Ed25519, PKCS#8 PEM
 //!
 //! [directory]
-//! file = "pki/directory.jsonl"
+//! file = "directory.jsonl"
 //! enrolment_key = "pki/enrolment.pub"
 //!
 //! [route]

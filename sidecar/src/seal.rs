@@ -93,7 +93,7 @@ pub(crate) fn seal(
     })
 }
 
-/// The clear fields of DESIGN section 2, and no others. `seal` adds version and key ids.
+/// The clear fields that SECURITY.md names, and no others. `seal` adds version and key ids.
 fn header(assessed: &Assessed, now_ms: i64) -> v1::EnvelopeHeader {
     let report = assessed.report();
     let assessment = report.assessment.as_ref();

@@ -16,7 +16,7 @@ TEMPLATE = """\
 Every sentence of this model comes from a grammar that this project wrote: it has never read a radiologist's report, and fluent text is no sign that it is right.
 
 # cxr-report-ref {version}: first training run, not evaluated
-`evaluated = false` stands in bundle.toml, and the server tells every reader (MODEL_NOT_EVALUATED). This run proves the path: shapes, export, tokenizer, safety prefix, batch independence. The figures below come from one held-out fifth of the patients that also set the thresholds, so they flatter. No cross-validation, no intervals, no shortcut baselines, no shift test: the Model issue brings them.
+`evaluated = false` stands in bundle.toml, and the server tells every reader (MODEL_NOT_EVALUATED). This run proves the path: shapes, export, tokenizer, safety prefix, batch independence. The figures below come from one held-out fifth of the patients that also set the thresholds, so they flatter. No cross-validation, no intervals, no shortcut baselines, no shift test: a later version brings them.
 
 **Must not be used** for any clinical decision, without a radiologist reading every film, on children, on lateral films, as a screening tool, or to say that a film is normal.
 
@@ -46,8 +46,8 @@ NIH ChestX-ray14 (Wang et al., CVPR 2017; provided by the NIH Clinical Center, h
 
 ACR categories are this project's choice, not a list of the College: 2 (hours) for pneumonia and edema, because treatment waits on them; 3 (days) for nodule and mass, because they need follow-up and no haste. The others are common, mostly known, and escalating them would bury the rest. At {specificity:.0%} specificity several labels together escalate more than 10 % of normal films.
 
-- The decoder against the grammar on held-out patients, teacher-forced (share of tokens; share of whole drafts): full reports {tokens_reports:.3f}; {drafts_reports:.2f}. Questions {tokens_questions:.3f}; {drafts_questions:.2f}. Questions in two wordings that were never trained {tokens_unseen_questions:.3f}; {drafts_unseen_questions:.2f}. **A draft that is not the grammar's can speak of another finding than the asked one, or sound surer or less sure than the probability.** The text training was short: the Model issue trains on.
-- Confidence is the geometric mean of the draft's token probabilities: it says how sure the decoder is of its words, which is sure of every film well inside a band, and nothing about whether the heads are right. Threshold {confidence}: about {abstain:.0%} of the validation studies lie below.
+- The decoder against the grammar on held-out patients, teacher-forced (share of tokens; share of whole drafts): full reports {tokens_reports:.3f}; {drafts_reports:.2f}. Questions {tokens_questions:.3f}; {drafts_questions:.2f}. Questions in two wordings that were never trained {tokens_unseen_questions:.3f}; {drafts_unseen_questions:.2f}. **A draft that is not the grammar's can speak of another finding than the asked one, or sound surer or less sure than the probability.** The text training was short: a later version trains on.
+- The threshold {confidence} is compared with the geometric mean of the draft's token probabilities: it says how sure the decoder is of its words, which is sure of every film well inside a band, and nothing about whether the heads are right. About {abstain:.0%} of the validation studies lie below. The confidence that a report prints is that mean times the labels' mean distance from a coin toss (0.5 to 1).
 - Largest difference of a log-probability from PyTorch on the phantoms of parity.json: {parity_torch:.1e}; of a logit alone against a batch of 8: {parity_batch:.1e}; against three tokens a call: {parity_n:.1e}. Tokens are identical in all three.
 - Time of the run: {seconds} s on 2 cores that others used too.{note}
 """

@@ -1,7 +1,7 @@
 """Films and labels: reading, splitting by patient, normalising, augmenting.
 
 Before it: `../shared/data/cxr/nih1000` (never copied). After it: `train`.
-The films are treacherous (see the Model issue): file history, border and histogram alone tell
+The films are treacherous: file history, border and histogram alone tell
 abnormal from normal. So borders are cropped, intensity is equalised to a flat histogram, and
 augmentation blurs, re-exposes and moves the film.
 """

@@ -8,7 +8,7 @@ What is worth knowing:
   calibrated label logits. `prefix` takes the maximum of these over the films (the study's label
   logits) and gives the decoder one token per label, in which the probability stands as a
   thermometer over the grammar's bands. So the words follow the probabilities by construction; the
-  patch tokens are there for the Model issue.
+  patch tokens are there for a later version.
 - The query's few tokens are lost among hundreds of others, and a short run does not find them. So
   the encoder also gets their mean as one request token, and the context's sum as another.
 - The decoder's output matrix is not tied to its embeddings: tied and untrained, the likeliest

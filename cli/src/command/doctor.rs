@@ -23,7 +23,7 @@ use crate::state::{Room, State};
 
 /// A certificate that ends sooner than this is worth a warning.
 const WARN_DAYS: i64 = 30;
-/// Ports of DESIGN section 6.
+/// Usual ports, as in ARCHITECTURE.md.
 const DEFAULT_PORTS: [(&str, u16); 5] = [
     ("DIMSE", 11112),
     ("sidecar mTLS", 8443),

@@ -115,7 +115,7 @@ fn enrol(args: &EnrolArgs, out: Output) -> Result<()> {
         "key_id": public.key_id().to_string(),
     }))?;
     out.say(format!(
-        "{} is enrolled in {}. Restart dicom-scp and the sidecar to read it.",
+        "{} is enrolled in {}. Restart the sidecar to read it; dicom-scp reads it at its next attempt to forward.",
         args.identity,
         args.directory.display()
     ))
