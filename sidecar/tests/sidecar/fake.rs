@@ -38,6 +38,8 @@ pub(crate) struct Fake {
     pub(crate) gate: Mutex<Option<Arc<Notify>>>,
     /// The report that the next one replaces.
     pub(crate) replaces: Mutex<Vec<u8>>,
+    /// Key ids that the gateway's manifest names.
+    pub(crate) keys: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Text that must be nowhere but inside an envelope.
@@ -56,6 +58,7 @@ impl Fake {
             seen: Mutex::default(),
             gate: Mutex::default(),
             replaces: Mutex::default(),
+            keys: Mutex::default(),
         });
         let incoming = UnixListenerStream::new(UnixListener::bind(grpc).unwrap());
         let service =
@@ -111,6 +114,7 @@ impl Fake {
             manifest: v1::StudyManifest {
                 report_id: report_id.clone(),
                 replaces: replaces.clone(),
+                recipient_key_ids: self.keys.lock().unwrap().clone(),
                 ..v1::StudyManifest::default()
             }
             .encode_to_vec(),

@@ -53,6 +53,14 @@ pub(crate) struct Spawned {
 }
 
 impl Harness {
+    /// The gateway's next manifests name the keys of these.
+    pub(crate) fn name_in_manifest(&self, recipients: &[&RecipientPrivateKey]) {
+        let ids = recipients
+            .iter()
+            .map(|key| key.public().key_id().as_bytes().to_vec());
+        *self.fake.keys.lock().unwrap() = ids.collect();
+    }
+
     /// Everything but the running sidecar.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();

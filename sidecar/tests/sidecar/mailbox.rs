@@ -17,6 +17,12 @@ async fn inbox(harness: &Harness, running: &Running, name: &str) -> InboxService
 
 async fn submit(harness: &Harness, running: &Running, recipient: &str) -> Uuid {
     let id = Uuid::new_v4();
+    let key = if recipient == "group:surgery" || recipient.ends_with("/bob") {
+        &harness.bob
+    } else {
+        &harness.alice
+    };
+    harness.name_in_manifest(&[key]);
     let parts = tokio_stream::iter(vec![v1::SubmitStudyRequest::default()]);
     let mut gateway = harness.reports(running, Role::Gateway).await;
     sealed(

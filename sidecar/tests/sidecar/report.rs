@@ -261,6 +261,28 @@ async fn the_same_id_gets_the_same_bytes_and_the_server_is_asked_once() {
 }
 
 #[tokio::test]
+async fn a_study_whose_identity_is_sealed_to_other_keys_is_withheld_until_they_agree() {
+    let harness = Harness::new().await;
+    let running = harness.start().await;
+    let id = Uuid::new_v4();
+    let mut gateway = harness.reports(&running, Role::Gateway).await;
+    for (keys, released) in [
+        (vec![&harness.bob], false),
+        (vec![&harness.alice, &harness.bob], false),
+        (vec![], false),
+        (vec![&harness.alice], true),
+    ] {
+        harness.name_in_manifest(&keys);
+        let parts = tokio_stream::iter(vec![v1::SubmitStudyRequest::default()]);
+        let answer = gateway
+            .submit_study(order(parts, id, &["group:radiology"]))
+            .await;
+        assert_eq!(answer.is_ok(), released, "{} keys", keys.len());
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_study_is_streamed_through_unread() {
     let harness = Harness::new().await;
     let running = harness.start().await;
@@ -278,6 +300,7 @@ async fn a_study_is_streamed_through_unread() {
         Uuid::new_v4(),
         &["group:surgery", "spiffe://test.example/clinician/alice"],
     );
+    harness.name_in_manifest(&[&harness.bob, &harness.alice]);
     let (envelope, _) = sealed(gateway.submit_study(request).await.unwrap().into_inner());
     assert_eq!(
         harness.fake.bytes.load(std::sync::atomic::Ordering::SeqCst),
