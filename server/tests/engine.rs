@@ -1,7 +1,7 @@
 //! The reference bundle in ONNX Runtime: the same answers as PyTorch, and the same answers whoever
 //! else is in the batch and however many tokens a call verifies.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -52,14 +52,8 @@ fn models() -> PathBuf {
 }
 
 /// The bundle, or nothing (with the reason on standard output) where `make setup` has not run.
-fn reference() -> Option<Reference> {
-    let library = match library_path() {
-        Ok(library) => library,
-        Err(error) => {
-            println!("SKIPPED: {error}");
-            return None;
-        }
-    };
+fn reference() -> Reference {
+    let library = library_path().expect("the pinned library; run `make setup`");
     let trust = TrustedHashes::compiled_in().unwrap();
     let bundle = Bundle::load(&models().join("cxr-report-ref"), &trust).unwrap();
     let spec = ReportSpec::of(&bundle).unwrap();
@@ -69,12 +63,12 @@ fn reference() -> Option<Reference> {
     let prefix = String::from_utf8(bundle.read(&spec.text.prefix).unwrap()).unwrap();
     let layout = TextLayout::new(&tokenizer, &prefix, spec.text.clone(), spec.decode).unwrap();
     let parity = serde_json::from_slice(&bundle.read("parity.json").unwrap()).unwrap();
-    Some(Reference {
+    Reference {
         spec,
         layout,
         graphs,
         parity,
-    })
+    }
 }
 
 /// The phantom whose formula stands in parity.json.
@@ -155,9 +149,7 @@ fn ids(decoded: &Decoded) -> Vec<u32> {
 
 #[test]
 fn the_graphs_answer_as_pytorch_did() {
-    let Some(mut reference) = reference() else {
-        return;
-    };
+    let mut reference = reference();
     for index in 0..reference.parity.cases.len() {
         let case = &reference.parity.cases[index];
         let text = reference.layout.ids(&case.query, context(case)).unwrap();
@@ -199,9 +191,7 @@ fn the_graphs_answer_as_pytorch_did() {
 
 #[test]
 fn the_same_request_alone_in_a_batch_of_8_and_at_n_3_gives_identical_tokens() {
-    let Some(mut reference) = reference() else {
-        return;
-    };
+    let mut reference = reference();
     let contexts = [
         Context {
             view: v1::View::Pa,
@@ -279,10 +269,7 @@ fn the_same_request_alone_in_a_batch_of_8_and_at_n_3_gives_identical_tokens() {
 
 #[test]
 fn cuda_that_is_not_usable_is_an_error_and_auto_says_that_the_processor_runs() {
-    let Ok(library) = library_path() else {
-        println!("SKIPPED: ONNX Runtime is not in the cache");
-        return;
-    };
+    let library = library_path().expect("the pinned library; run `make setup`");
     let runtime = Runtime::init(&library).unwrap();
     let trust = TrustedHashes::compiled_in().unwrap();
     let bundle = Bundle::load(&models().join("cxr-report-ref"), &trust).unwrap();

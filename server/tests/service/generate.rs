@@ -12,17 +12,11 @@ use uuid::Uuid;
 
 use crate::harness::{Server, models, report_of, with_id};
 
-/// A server with the given bundle and one worker, or nothing where `make setup` has not run.
+/// A server with the given bundle and one worker, after `make setup`.
 async fn server(bundle: &str) -> Option<Server> {
     let detector = models().join("text-ppocr");
-    if let Err(error) = cloister_onnx::library_path() {
-        println!("SKIPPED: {error}");
-        return None;
-    }
-    if let Err(error) = cloister_onnx::Bundle::inspect(&detector) {
-        println!("SKIPPED: {error}");
-        return None;
-    }
+    cloister_onnx::library_path().expect("the pinned library; run `make setup`");
+    cloister_onnx::Bundle::inspect(&detector).expect("the text detector; run `make setup`");
     let redact = format!(
         "[redact]\ndetector_bundle = '{}'\nworker_exe = '{}'\nworkers = 1\n[screen]\ntimeout_ms = 20000\n",
         detector.display(),
