@@ -11,6 +11,8 @@ pub(crate) mod text;
 
 pub(crate) mod graphs;
 
+pub(crate) mod guess;
+
 pub(crate) mod decode;
 
 pub(crate) mod onnx;

@@ -34,10 +34,12 @@ pub use run::run;
 pub mod engine {
     pub use crate::draft::decode::{Batch, DecodeOptions, Decoded, Row, Scored, run};
     pub use crate::draft::graphs::{Encoded, Graphs};
+    pub use crate::draft::guess::{Guess, Ngrams, TOKENS_PER_STEP};
     pub use crate::draft::preprocess::{Input, normalise};
     pub use crate::draft::spec::{
-        AgeIds, ConfidenceMethod, ConfidenceSpec, DecodeSpec, Equalise, GraphsSpec, InputSpec,
-        LabelSpec, ReportSpec, Resize, SexIds, TextSpec, ViewIds,
+        AgeIds, CalibrationMethod, CalibrationSpec, ConfidenceMethod, ConfidenceSpec, DecodeSpec,
+        Equalise, GraphsSpec, InputSpec, LabelSpec, NgramsSpec, ReportSpec, Resize, SexIds,
+        TextSpec, ViewIds, Weights,
     };
     pub use crate::draft::text::{Context, TextIds, TextLayout};
     pub use crate::draft::{EngineError, Label};

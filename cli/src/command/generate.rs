@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use cloister_onnx::{ExecutionProvider, TrustedHashes};
+use cloister_onnx::ExecutionProvider;
 use cloister_phi::AgeBand;
 use cloister_proto::v1;
 use cloister_redact::RedactConfig;
@@ -15,11 +15,16 @@ use cloister_server::local::{Local, LocalConfig};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::bundle::TrustArgs;
 use crate::detector::{library, models_dir};
 use crate::failure::usage;
 use crate::jsonl::Input;
 use crate::output::write_line;
 use crate::wording;
+
+/// Tables of films hold ages of 400 years: slips, which say nothing. The same bound as for Patient's
+/// Age in `cloister-deid`.
+const OLDEST: u32 = 130;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -31,6 +36,8 @@ pub(crate) struct Args {
     /// Folder of the report bundle; `cxr-report-ref` of the models folder by default.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// ONNX Runtime library; the pinned one in the cache by default.
     #[arg(long, value_name = "FILE")]
     runtime_library: Option<PathBuf>,
@@ -77,7 +84,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             .bundle
             .clone()
             .unwrap_or_else(|| models.join("cxr-report-ref")),
-        trust: TrustedHashes::compiled_in()?,
+        trust: args.trust.trusted()?,
         runtime_library: Some(library.clone()),
         provider: args.execution_provider.into(),
         redact: RedactConfig::at(exe, models.join("text-ppocr"), library),
@@ -100,6 +107,10 @@ async fn one(local: &Local, line: Line) -> Result<(Value, bool)> {
     let Ok(film) = read(&line.image) else {
         return Ok((json!({ "id": line.id, "error": "file_unreadable" }), false));
     };
+    if film.data.is_empty() {
+        // For the server that is a malformed request; here it is one more file that is no film.
+        return Ok((answer(line.id, &unreadable(), started), true));
+    }
     let request = v1::GenerateRequest {
         films: vec![film],
         query: line.query.clone(),
@@ -125,6 +136,19 @@ fn read(path: &Path) -> std::io::Result<v1::Film> {
         data: std::fs::read(path)?.into(),
         media_type: String::new(),
     })
+}
+
+fn unreadable() -> v1::Report {
+    let assessment = v1::Assessment {
+        outcome: v1::Outcome::Refused.into(),
+        reasons: vec![v1::ReasonCode::FilmUnreadable.into()],
+        risk: 1.0,
+        ..Default::default()
+    };
+    v1::Report {
+        assessment: Some(assessment),
+        ..Default::default()
+    }
 }
 
 fn answer(id: Value, report: &v1::Report, started: Instant) -> Value {
@@ -160,6 +184,9 @@ fn answer(id: Value, report: &v1::Report, started: Instant) -> Value {
 }
 
 fn age_band(years: u32) -> v1::AgeBand {
+    if years > OLDEST {
+        return v1::AgeBand::Unspecified;
+    }
     match AgeBand::of_years(years) {
         AgeBand::Unknown => v1::AgeBand::Unspecified,
         AgeBand::Under18 => v1::AgeBand::Under18,
@@ -187,5 +214,19 @@ fn view(text: Option<&str>) -> Result<v1::View> {
         Some("AP") => Ok(v1::View::Ap),
         Some("LATERAL") => Ok(v1::View::Lateral),
         Some(_) => Err(usage("view is PA, AP or LATERAL")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::v1::AgeBand;
+
+    use super::age_band;
+
+    #[test]
+    fn an_age_that_nobody_reaches_is_no_age() {
+        assert_eq!(age_band(61), AgeBand::AgeBand4064);
+        assert_eq!(age_band(130), AgeBand::AgeBand90AndOver);
+        assert_eq!(age_band(411), AgeBand::Unspecified);
     }
 }

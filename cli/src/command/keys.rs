@@ -1,9 +1,12 @@
-//! `cloister keys generate` and `cloister keys enrol`: who can open reports.
+//! `cloister keys generate` and `cloister keys enrol`: who can open reports; and single keys for the
+//! other commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use cloister_log::durable;
+use cloister_seal::SigningKey;
 use cloister_seal::files::write_secret;
 use cloister_tls::SpiffeId;
 use serde_json::json;
@@ -28,6 +31,12 @@ enum KeysCommand {
     /// Generate a 32-byte key for pseudonyms (`deidentify --key`).
     Pseudonym {
         /// File to write; never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Generate an Ed25519 signing key (`bundle sign --key`); the public half goes to FILE.pub.
+    Signing {
+        /// File to write (PKCS#8 PEM, 0600); never overwritten.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -73,6 +82,7 @@ pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
         KeysCommand::Generate(args) => generate(args, out),
         KeysCommand::Enrol(args) => enrol(args, out),
         KeysCommand::Pseudonym { out: path } => pseudonym(path, out),
+        KeysCommand::Signing { out: path } => signing(path, out),
     }
 }
 
@@ -121,13 +131,33 @@ fn enrol(args: &EnrolArgs, out: Output) -> Result<()> {
     ))
 }
 
-fn pseudonym(path: &std::path::Path, out: Output) -> Result<()> {
+fn refuse_existing(path: &Path) -> Result<()> {
     if path.exists() {
         anyhow::bail!(
             "{} exists already; keys are never overwritten",
             path.display()
         );
     }
+    Ok(())
+}
+
+fn signing(path: &Path, out: Output) -> Result<()> {
+    refuse_existing(path)?;
+    let key = SigningKey::generate()?;
+    write_secret(path, key.to_pkcs8_pem()?.as_bytes())?;
+    let public = recipient::public_path(path);
+    durable::write_atomic(&public, key.verifying_key().to_pem()?.as_bytes(), 0o644)
+        .with_context(|| public.display().to_string())?;
+    out.emit(&json!({ "key": path, "public": public }))?;
+    out.say(format!(
+        "Wrote the private key to {} and the public key to {}.",
+        path.display(),
+        public.display()
+    ))
+}
+
+fn pseudonym(path: &Path, out: Output) -> Result<()> {
+    refuse_existing(path)?;
     let mut key = Zeroizing::new([0u8; 32]);
     getrandom::fill(key.as_mut()).context("no randomness")?;
     write_secret(path, key.as_ref())?;

@@ -19,4 +19,4 @@ pub use ort;
 pub use runtime::Runtime;
 pub use session::{ExecutionProvider, Running, Session, SessionOptions, Tensor};
 pub use telemetry::forbid_telemetry;
-pub use trust::{TrustError, TrustedHashes, signature_message};
+pub use trust::{TrustError, TrustedHashes, sign, signature_message};

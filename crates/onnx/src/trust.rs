@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use ed25519_dalek::pkcs8::DecodePublicKey;
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::Deserialize;
 
 /// Hashes of the bundles this project made, compiled in.
@@ -25,6 +25,9 @@ pub enum TrustError {
     /// Not an Ed25519 public key in PEM.
     #[error("trust list: not an Ed25519 public key in PEM")]
     Key,
+    /// Not an Ed25519 private key in PEM.
+    #[error("not an Ed25519 private key in PKCS#8 PEM")]
+    SigningKey,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,6 +100,16 @@ impl TrustedHashes {
             .iter()
             .any(|key| key.verify_strict(&message, &signature).is_ok())
     }
+}
+
+/// Signs the bundle whose `bundle.toml` has this hash ([`crate::Bundle::sha256`]) with an Ed25519 key
+/// (PKCS#8 PEM); the result is what `bundle.sig` holds.
+///
+/// # Errors
+/// [`TrustError::SigningKey`].
+pub fn sign(sha256: &[u8; 32], key_pem: &str) -> Result<[u8; 64], TrustError> {
+    let key = SigningKey::from_pkcs8_pem(key_pem).map_err(|_| TrustError::SigningKey)?;
+    Ok(key.sign(&signature_message(sha256)).to_bytes())
 }
 
 /// What a bundle signature signs. The 64 signature bytes lie beside `bundle.toml` as `bundle.sig`.

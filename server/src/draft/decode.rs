@@ -2,8 +2,8 @@
 //! never stacked: a stack would be copied at every step.
 //!
 //! A row's result depends on neither its batch mates nor on `n`: every row has the same capacity,
-//! masks hide what is not its own, and a guessed token counts only where the model itself would
-//! have written it.
+//! masks hide what is not its own, and a token of [`Guess`] counts only where the model itself
+//! would have written it.
 
 use cloister_onnx::ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use cloister_onnx::ort::session::{IoBinding, SessionOutputs};
@@ -11,6 +11,7 @@ use cloister_onnx::ort::value::Tensor;
 
 use super::EngineError;
 use super::graphs::{Encoded, Graphs, Plane, floats, graph, missing};
+use super::guess::Guess;
 use super::spec::DecodeSpec;
 
 /// How a batch is decoded.
@@ -44,23 +45,23 @@ pub struct Row {
     /// The caller's number for it.
     pub key: u64,
     decoded: Decoded,
-    last: u32,
+    /// The last two tokens; filler and `bos` before the first.
+    tail: [u32; 2],
     /// Places of the cache that hold this row's tokens.
     length: usize,
-    /// Guesses for the whole draft; a wrong one costs time, never a token.
-    guesses: Vec<u32>,
+    guess: Guess,
     encoded: Encoded,
 }
 
 impl Row {
     /// A row that starts.
-    pub fn new(key: u64, encoded: Encoded, guesses: Vec<u32>, spec: &DecodeSpec) -> Self {
+    pub fn new(key: u64, encoded: Encoded, guess: Guess, spec: &DecodeSpec) -> Self {
         Self {
             key,
             decoded: Decoded::default(),
-            last: spec.bos,
+            tail: [spec.pad, spec.bos],
             length: 0,
-            guesses,
+            guess,
             encoded,
         }
     }
@@ -79,12 +80,16 @@ impl Row {
         self.decoded.finished || self.decoded.tokens.len() >= spec.max_tokens
     }
 
-    /// The last token and `count - 1` guesses for what follows it.
-    fn next_ids(&self, count: usize, pad: u32) -> impl Iterator<Item = i64> + '_ {
+    /// The last token and `count - 1` guesses for what follows it, filled up with `pad`.
+    fn next_ids(&self, count: usize, pad: u32) -> impl Iterator<Item = i64> {
         let written = self.decoded.tokens.len();
-        let guess = move |ahead: usize| self.guesses.get(written + ahead).copied().unwrap_or(pad);
-        std::iter::once(self.last)
-            .chain((0..count.saturating_sub(1)).map(guess))
+        let guessed = self
+            .guess
+            .after(written, self.tail, count.saturating_sub(1));
+        std::iter::once(self.tail[1])
+            .chain(guessed)
+            .chain(std::iter::repeat(pad))
+            .take(count)
             .map(i64::from)
     }
 }
@@ -226,6 +231,7 @@ impl Batch {
             .flat_map(|row| row.next_ids(count, self.spec.pad))
             .collect();
         let lengths: Vec<i64> = self.rows.iter().map(|row| row.length as i64).collect();
+        let fed = ids.clone();
         let ids = Tensor::from_array(([rows, count], ids)).map_err(graph)?;
         let positions = Tensor::from_array(([rows], lengths.clone())).map_err(graph)?;
         let lengths = Tensor::from_array(([rows], lengths)).map_err(graph)?;
@@ -251,7 +257,7 @@ impl Batch {
             .inner_mut()
             .run_binding(&self.binding)
             .map_err(graph)?;
-        let accepted = accept(&mut self.rows, &outputs, count, &self.spec)?;
+        let accepted = accept(&mut self.rows, &outputs, &fed, &self.spec)?;
         for (layer, pair) in self.past.iter_mut().enumerate() {
             for (kind, tensor) in ["k", "v"].into_iter().zip(pair) {
                 let (_, new) = floats(&outputs, &format!("new_{kind}_{layer}"))?;
@@ -315,11 +321,11 @@ impl Batch {
 }
 
 /// Takes the tokens that the model itself would have written, per row: cache length before, and
-/// how many input tokens became part of it.
+/// how many input tokens became part of it. `fed` are the input tokens of all rows.
 fn accept(
     rows: &mut [Row],
     outputs: &SessionOutputs<'_>,
-    count: usize,
+    fed: &[i64],
     spec: &DecodeSpec,
 ) -> Result<Vec<(usize, usize)>, EngineError> {
     let top = outputs.get("top_ids").ok_or_else(|| missing("top_ids"))?;
@@ -330,8 +336,8 @@ fn accept(
         .unwrap_or(0);
     let (_, log_probabilities) = floats(outputs, "top_logprobs")?;
     let mut accepted = Vec::with_capacity(rows.len());
-    for (index, row) in rows.iter_mut().enumerate() {
-        let fed: Vec<i64> = row.next_ids(count, spec.pad).collect();
+    let count = fed.len() / rows.len().max(1);
+    for (index, (row, fed)) in rows.iter_mut().zip(fed.chunks(count.max(1))).enumerate() {
         let mut taken = 0;
         for place in 0..count {
             let at = (index * count + place) * width;
@@ -345,7 +351,7 @@ fn accept(
                 id,
                 log_probability,
             });
-            row.last = id;
+            row.tail = [row.tail[1], id];
             row.decoded.finished = id == spec.eos;
             // What was guessed for the next place is the model's own choice, or it ends here.
             let guessed = fed
@@ -401,14 +407,14 @@ fn pad_into(data: &mut Vec<f32>, plane: &Plane, places: usize) {
 pub fn run(
     graphs: &mut Graphs,
     spec: DecodeSpec,
-    requests: Vec<(Encoded, Vec<u32>)>,
+    requests: Vec<(Encoded, Guess)>,
     options: DecodeOptions,
 ) -> Result<Vec<Decoded>, EngineError> {
     let mut batch = Batch::new(graphs, spec)?;
     let count = requests.len();
     let rows = (0..)
         .zip(requests)
-        .map(|(key, (encoded, guesses))| Row::new(key, encoded, guesses, &spec))
+        .map(|(key, (encoded, guess))| Row::new(key, encoded, guess, &spec))
         .collect();
     let mut done: Vec<Row> = batch.change(rows, |_| true)?;
     while !batch.is_empty() {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::decode::Decoded;
 use super::graphs::Graphs;
+use super::guess::Guess;
 use super::preprocess::{self, normalise};
 use super::sentences;
 use super::spec::ReportSpec;
@@ -71,6 +72,7 @@ impl OnnxEngine {
             .map_err(|_| EngineError::Bundle("a prefix in UTF-8"))?;
         let tokenizer = read(&spec.text.tokenizer, "the tokenizer")?;
         let layout = TextLayout::new(&tokenizer, &prefix_text, spec.text.clone(), spec.decode)?;
+        let guess = Guess::of(bundle, &spec)?;
         let graphs = Graphs::load(runtime, bundle, options, &spec)?;
         let running = graphs.running();
         metrics::gauge!(Metric::ExecutionProviderInfo.name(), "provider" => running).set(1.0);
@@ -94,6 +96,7 @@ impl OnnxEngine {
         worker::spawn(
             graphs,
             spec.decode,
+            guess,
             limits.max_batch.max(1),
             queue,
             Arc::clone(&alive),

@@ -5,6 +5,7 @@ use cloister_onnx::{Bundle, Kind};
 use cloister_proto::v1;
 use serde::Deserialize;
 
+use super::guess::TOKENS_PER_STEP;
 use super::{EngineError, Label};
 
 /// `report` keys.
@@ -25,6 +26,10 @@ pub struct ReportSpec {
     pub text: TextSpec,
     /// Abstention.
     pub confidence: ConfidenceSpec,
+    /// Table of likely next tokens.
+    pub ngrams: Option<NgramsSpec>,
+    /// How the label logits became probabilities; already part of the vision graph.
+    pub calibration: Option<CalibrationSpec>,
     /// For readers of the card.
     #[serde(default)]
     pub licence: String,
@@ -87,6 +92,9 @@ pub struct GraphsSpec {
     pub prefix: String,
     /// File of the step graph.
     pub step: String,
+    /// How the weights are stored.
+    #[serde(default)]
+    pub weights: Weights,
     /// Tokens per film.
     pub film_tokens: usize,
     /// Width of a film token.
@@ -105,6 +113,50 @@ pub struct GraphsSpec {
     pub top: usize,
     /// Places that the position tables cover.
     pub max_positions: usize,
+}
+
+/// How a graph stores its weights. Whatever it is, ONNX Runtime unpacks them when it loads the
+/// graph, and all arithmetic is f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// Single precision.
+    F32,
+    /// Half precision; what bundles without the key have.
+    #[default]
+    F16,
+    /// 8 bit with one scale per output channel.
+    Int8,
+}
+
+/// Table of likely next tokens, for [`super::guess`].
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NgramsSpec {
+    /// File of the table.
+    pub file: String,
+    /// Tokens of a row: two that are known and the one that mostly follows.
+    pub order: usize,
+}
+
+/// How the label logits became probabilities.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationSpec {
+    /// How slope and shifts were chosen.
+    pub method: CalibrationMethod,
+    /// Of all logits.
+    pub slope: f32,
+    /// One per label, added afterwards.
+    pub shift: Vec<f32>,
+}
+
+/// How a calibration was fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CalibrationMethod {
+    /// Logistic regression on logits of models that had not seen the patient.
+    PlattCrossFitted,
 }
 
 /// One label.
@@ -220,6 +272,9 @@ pub enum ConfidenceMethod {
     GeometricMeanTokenProbability,
 }
 
+/// The one order of tables that the server uses.
+pub(crate) const NGRAM_ORDER: usize = 3;
+
 /// The one order of parts that the server writes.
 const LAYOUT: [&str; 6] = ["prefix", "query_token", "query", "view", "age", "sex"];
 
@@ -246,7 +301,18 @@ impl ReportSpec {
             && spec.decode.max_tokens <= spec.graphs.max_positions
             && spec.text.layout == LAYOUT
             && spec.text.lowercase
-            && (0.0..=1.0).contains(&spec.confidence.threshold);
+            && (0.0..=1.0).contains(&spec.confidence.threshold)
+            && spec.ngrams.iter().all(|ngrams| {
+                // The last call may feed guesses that lie behind the last token of a draft.
+                ngrams.order == NGRAM_ORDER
+                    && spec.decode.max_tokens + TOKENS_PER_STEP - 1 <= spec.graphs.max_positions
+            })
+            && spec.calibration.iter().all(|calibration| {
+                calibration.slope.is_finite()
+                    && calibration.slope > 0.0
+                    && calibration.shift.len() == spec.labels.len()
+                    && calibration.shift.iter().all(|shift| shift.is_finite())
+            });
         if sane {
             Ok(spec)
         } else {

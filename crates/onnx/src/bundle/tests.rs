@@ -1,13 +1,13 @@
 use std::path::Path;
 
-use ed25519_dalek::pkcs8::EncodePublicKey;
+use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use sha2::{Digest, Sha256};
 
 use super::Bundle;
 use crate::error::BundleError;
-use crate::trust::{TrustedHashes, signature_message};
+use crate::trust::{TrustedHashes, sign};
 
 /// A bundle of one file; answers with the hash of its `bundle.toml`.
 fn write_bundle(dir: &Path, content: &[u8]) -> [u8; 32] {
@@ -76,20 +76,25 @@ fn a_signature_by_a_trusted_key_is_enough_and_by_any_other_is_not() {
         .to_public_key_pem(LineEnding::LF)
         .unwrap();
     let trust = TrustedHashes::default().with_key_pem(&pem).unwrap();
-    let sign = |key: &SigningKey| {
-        std::fs::write(
-            dir.path().join("bundle.sig"),
-            key.sign(&signature_message(&hash)).to_bytes(),
-        )
-        .unwrap();
+    let put = |key: &SigningKey| {
+        let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let signature = sign(&hash, &pem).unwrap();
+        std::fs::write(dir.path().join("bundle.sig"), signature).unwrap();
     };
-    sign(&other);
+    put(&other);
     assert!(matches!(
         Bundle::load(dir.path(), &trust),
         Err(BundleError::Untrusted { .. })
     ));
-    sign(&ours);
+    put(&ours);
     assert!(Bundle::load(dir.path(), &trust).is_ok());
+    // The signature is for this bundle.toml and no other.
+    write_bundle(dir.path(), b"another graph");
+    assert!(matches!(
+        Bundle::load(dir.path(), &trust),
+        Err(BundleError::Untrusted { .. })
+    ));
+    assert!(sign(&hash, &pem).is_err(), "a public key signs nothing");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{Answer, Job};
 use crate::draft::EngineError;
 use crate::draft::decode::{Batch, DecodeOptions, Row};
 use crate::draft::graphs::Graphs;
+use crate::draft::guess::Guess;
 use crate::draft::spec::DecodeSpec;
 use crate::metric::Metric;
 
@@ -29,6 +30,7 @@ type Waiting = HashMap<u64, oneshot::Sender<Result<Answer, EngineError>>>;
 pub(super) fn spawn(
     graphs: Graphs,
     spec: DecodeSpec,
+    guess: Guess,
     max_batch: usize,
     queue: mpsc::Receiver<Job>,
     alive: Arc<AtomicBool>,
@@ -41,6 +43,7 @@ pub(super) fn spawn(
             let mut worker = Worker {
                 graphs,
                 spec,
+                guess,
                 max_batch,
                 queue,
                 pending: Vec::new(),
@@ -56,6 +59,7 @@ pub(super) fn spawn(
 struct Worker {
     graphs: Graphs,
     spec: DecodeSpec,
+    guess: Guess,
     max_batch: usize,
     queue: mpsc::Receiver<Job>,
     pending: Vec<Job>,
@@ -107,7 +111,8 @@ impl Worker {
             }
             metrics::histogram!(Metric::BatchRows.name()).record(batch.len() as f64);
             metrics::counter!(Metric::StepsTotal.name()).increment(1);
-            batch.step(&mut self.graphs, DecodeOptions { tokens_per_step: 1 })?;
+            let tokens_per_step = self.guess.tokens_per_step();
+            batch.step(&mut self.graphs, DecodeOptions { tokens_per_step })?;
         }
     }
 
@@ -135,7 +140,7 @@ impl Worker {
             }
             match self.graphs.encode(&job.films, &job.text) {
                 Ok(encoded) => {
-                    rows.push(Row::new(self.next, encoded, Vec::new(), &self.spec));
+                    rows.push(Row::new(self.next, encoded, self.guess.clone(), &self.spec));
                     self.waiting.insert(self.next, job.answer);
                     self.next += 1;
                 }
