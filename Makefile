@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test soak lint release train test-training clean
+.PHONY: help setup setup-test build demo test soak lint release train eval-model test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,8 +48,11 @@ lint: setup ## Format, clippy at -D warnings, documentation
 release: setup ## Optimised binaries under target/release
 	$(CARGO) build --locked --workspace --bins --release
 
-train: ## Train the reference bundle (needs ../shared/data/cxr)
+train: build ## Train and evaluate the reference bundle into training/runs (needs ../shared/data/cxr)
 	$(MAKE) -C training train
+
+eval-model: build ## Print the model card's tables, measured again; fails where a figure is not reproduced
+	$(MAKE) -C training eval-model
 
 test-training: ## Tests of the training package (installs PyTorch)
 	$(MAKE) -C training test

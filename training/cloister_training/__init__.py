@@ -4,7 +4,7 @@ The steps are files, in this order: data -> grammar -> tokenizer -> model -> tra
 parity -> card -> bundle. `cli` calls them.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 import os as _os
 

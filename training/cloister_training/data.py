@@ -24,6 +24,7 @@ from .grammar import LABELS, Context
 
 SIZE = 224
 MARGIN = 32  # kept around a training film so that it can be moved
+BLUR_WIDER_FROM = 150  # pixels a side from which augmentation blurs over five pixels, not three
 CROP_PER_SIDE = 0.05
 MEAN, STD = 0.5, 0.28867513
 MIN_POSITIVE_PATIENTS = 15
@@ -71,15 +72,40 @@ def films(folder: Path) -> list[Film]:
     return found
 
 
-def split(everything: list[Film], held_out: float, seed: int) -> tuple[list[Film], list[Film]]:
-    """Training and validation films; no patient is in both."""
-    patients = sorted({film.patient for film in everything})
+def hannover(folder: Path) -> list[Film]:
+    """The films of Hannover: all COVID, no finding labels (the zeros mean nothing). For shift tests
+    only: the disease is the same as the hospital, so a class made of it would be the hospital."""
+    found: list[Film] = []
+    with (folder / "data.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            context = Context(
+                row["projection"].lower(),
+                _age(int(float(row["age"]))) if row["age"] else "unknown",
+                {"f": "female", "m": "male"}.get(row["sex"], "unknown"),
+            )
+            path = folder / "images" / f"{row['image_id']}.jpg"
+            found.append(Film(path, row["patient_id"], (0,) * len(LABELS), context))
+    return found
+
+
+def folds(everything: list[Film], count: int, seed: int) -> list[int]:
+    """The fold of every film; a patient's films share one. Patients with and without pneumonia are
+    dealt out apart, most films first, so that the folds are of like size and like mixture."""
+    of_patient: dict[str, list[int]] = defaultdict(list)
+    for index, film in enumerate(everything):
+        of_patient[film.patient].append(index)
+    patients = sorted(of_patient)
     random.Random(seed).shuffle(patients)
-    kept = set(patients[: round(len(patients) * held_out)])
-    return (
-        [film for film in everything if film.patient not in kept],
-        [film for film in everything if film.patient in kept],
-    )
+
+    def kind(patient: str) -> tuple[bool, int]:
+        mine = of_patient[patient]
+        return any(everything[index].labels[0] for index in mine), -len(mine)
+
+    fold = [0] * len(everything)
+    for place, patient in enumerate(sorted(patients, key=kind)):
+        for index in of_patient[patient]:
+            fold[index] = place % count
+    return fold
 
 
 def equalise(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -109,30 +135,38 @@ def load(some: list[Film], side: int) -> torch.Tensor:
     return torch.from_numpy(planes)
 
 
-def augment(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Moves, turns, scales, re-exposes, blurs and adds noise; gives `[n,1,SIZE,SIZE]`."""
+def augment(batch: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Moves, turns, scales, mirrors, re-exposes, blurs and adds noise; gives `[n,1,size,size]`.
+
+    Blur, noise and exposure are what a film's history leaves in it: they pay less when any film may
+    have any of them. No label has a side, so a mirrored film keeps its labels.
+    """
     count = batch.shape[0]
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.rand(*(shape or (count,)), generator=generator) * (high - low) + low
 
-    angle, scale, stretch = uniform(-0.14, 0.14), uniform(0.72, 1.0), uniform(0.92, 1.08)
+    angle, scale, stretch = uniform(-0.12, 0.12), uniform(0.75, 1.0), uniform(0.93, 1.07)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     room = 1.0 - scale
     rows = torch.stack(
         [
-            torch.stack([cosine * stretch, -sine, uniform(-1, 1) * room], dim=1),
-            torch.stack([sine, cosine / stretch, uniform(-1, 1) * room], dim=1),
+            torch.stack([cosine * stretch * mirror, -sine, uniform(-1, 1) * room], dim=1),
+            torch.stack([sine * mirror, cosine / stretch, uniform(-1, 1) * room], dim=1),
         ],
         dim=1,
     )
-    grid = functional.affine_grid(rows, [count, 1, SIZE, SIZE], align_corners=False)
+    grid = functional.affine_grid(rows, [count, 1, size, size], align_corners=False)
     out = functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
     per_film = (count, 1, 1, 1)
     # A gamma on the equalised film, then blur with a random share, then noise.
     flat = (out * STD + MEAN).clamp(0.0, 1.0)
     flat = flat.pow(torch.exp(uniform(-0.4, 0.4, *per_film)))
-    soft = functional.avg_pool2d(functional.pad(flat, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    reach = 2 if size > BLUR_WIDER_FROM else 1
+    soft = functional.avg_pool2d(
+        functional.pad(flat, (reach, reach, reach, reach), mode="replicate"), 2 * reach + 1, 1
+    )
     flat = torch.lerp(flat, soft, uniform(0.0, 0.9, *per_film))
     noise = torch.randn(flat.shape, generator=generator) * uniform(0.0, 0.08, *per_film)
     return (flat + noise - MEAN) / STD

@@ -1,9 +1,9 @@
 """Writes the three graphs.
 
 Before it: trained `Vision` and `TextModel`. After it: `parity` compares, `bundle` seals.
-Weights are rounded to half precision first and stored so, behind a Cast to f32 that ONNX Runtime
-folds when it loads the graph. All arithmetic is f32: nothing is quantised at run time, so a row's
-result does not depend on its batch mates.
+Weights are stored as they are ("f32") or as int8 and scale ("int8", see `quantise`), behind a Cast
+and a Mul that ONNX Runtime folds when it loads the graph. All arithmetic is f32: nothing is
+quantised at run time, so a row's result does not depend on its batch mates.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -21,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .model import Attention, Config, ConvUnit, Residual, TextModel, Vision
+from .quantise import LARGE, Quantised, dequantised, quantised
 
 OPSET = 18
 TOP = 64
-SMALLEST_HALF = 64  # tensors with fewer values stay f32
+Weights = Literal["f32", "int8"]
 
 
 def fold(vision: Vision) -> Vision:
@@ -35,14 +37,6 @@ def fold(vision: Vision) -> Vision:
             module.conv = fuse_conv_bn_eval(module.conv, module.norm)
             module.norm = nn.Identity()
     return folded
-
-
-def round_to_half(module: nn.Module) -> None:
-    """Rounds every stored weight to a half-precision value, in place; arithmetic stays f32."""
-    with torch.no_grad():
-        for weight in module.parameters():
-            if weight.numel() >= SMALLEST_HALF:
-                weight.copy_(weight.half().float())
 
 
 class PrefixGraph(nn.Module):
@@ -89,7 +83,7 @@ def kv_names(first: str, second: str, layers: int) -> list[str]:
 
 def vision_names() -> tuple[list[str], list[str]]:
     """Inputs and outputs of `vision.onnx`."""
-    return ["pixels"], ["tokens", "pooled", "logits"]
+    return ["pixels"], ["tokens", "pooled", "logits", "patch_logits"]
 
 
 def prefix_names(config: Config) -> tuple[list[str], list[str]]:
@@ -127,6 +121,9 @@ def _trace(
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
+            # Folding would transpose weights and take away their names, by which `store_as_int8`
+            # finds them. ONNX Runtime folds the same things when it loads the graph.
+            do_constant_folding=False,
         )
         outputs = module(*example)
         graph = onnx.load(file)
@@ -137,37 +134,70 @@ def _trace(
                 dim.dim_param = axes[value.name][axis]
             else:
                 dim.dim_value = output.shape[axis]
-    return graph
-
-
-def store_as_half(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Stores large f32 constants as f16 behind a Cast. Exact, since the weights were rounded."""
-    casts = []
-    for tensor in graph.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALF:
-            continue
-        values = numpy_helper.to_array(tensor)
-        half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue  # a constant that the exporter computed; rounding it would move results
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    for cast in reversed(casts):
-        graph.graph.node.insert(0, cast)
     graph.producer_name, graph.producer_version = "cloister_training", ""
     graph.doc_string = ""
     for node in graph.graph.node:
         node.doc_string = ""
-    onnx.checker.check_model(graph, full_check=True)
     return graph
 
 
-def export(vision: Vision, text: TextModel, folder: Path) -> None:
-    """Writes `vision.onnx`, `prefix.onnx` and `step.onnx`. Both modules are already rounded."""
+def _f32_tables(graph: onnx.GraphProto) -> list[tuple[str, int]]:
+    """Names and sizes of the f32 tables of a graph, wherever they stand."""
+    tables = [(tensor.name, tensor) for tensor in graph.initializer]
+    tables += [
+        (node.name, attribute.t)
+        for node in graph.node
+        for attribute in node.attribute
+        if attribute.type == onnx.AttributeProto.TENSOR
+    ]
+    return [
+        (name, int(np.prod(tensor.dims))) for name, tensor in tables if tensor.data_type == TensorProto.FLOAT
+    ]
+
+
+def store_as_int8(graph: onnx.ModelProto, held: dict[str, Quantised]) -> None:
+    """Replaces the weights of `held`, by name, with int8 and scale behind Cast and Mul.
+
+    Raises if a weight of the graph is not bit for bit the one that is held, or if a large f32 table
+    is left over: the exporter then did something with a weight that is not known here.
+    """
+    nodes = []
+    for tensor in graph.graph.initializer:
+        weight = held.get(tensor.name)
+        if weight is None:
+            continue
+        if not np.array_equal(numpy_helper.to_array(tensor), weight.weight().numpy()):
+            raise ValueError(f"{tensor.name}: the traced weight is not int8 * scale")
+        name = tensor.name
+        scale = numpy_helper.from_array(weight.scale.numpy(), f"{name}.scale")
+        tensor.CopyFrom(numpy_helper.from_array(weight.values.numpy(), f"{name}.int8"))
+        graph.graph.initializer.append(scale)
+        nodes.append(helper.make_node("Cast", [f"{name}.int8"], [f"{name}.cast"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [f"{name}.cast", f"{name}.scale"], [name]))
+    for node in reversed(nodes):
+        graph.graph.node.insert(0, node)
+    left = [name for name, size in _f32_tables(graph.graph) if size >= LARGE]
+    if left:
+        raise ValueError(f"left in f32: {', '.join(left)}")
+
+
+def export(vision: Vision, text: TextModel, folder: Path, weights: Weights = "f32") -> None:
+    """Writes `vision.onnx`, `prefix.onnx` and `step.onnx` of a folded `Vision` and a `TextModel`."""
     config = text.config
     layers, heads, width = config.decoder_layers, config.heads, config.head_width
     folder.mkdir(parents=True, exist_ok=True)
+    held: dict[str, Quantised] = {}
+    if weights == "int8":
+        # The names of the graphs' weights: `PrefixGraph` and `StepGraph` put theirs under `model`.
+        held = quantised(vision) | {f"model.{name}": weight for name, weight in quantised(text).items()}
+        vision, text = dequantised(vision), dequantised(text)
+
+    def save(graph: onnx.ModelProto, name: str) -> None:
+        if weights == "int8":
+            store_as_int8(graph, held)
+        onnx.checker.check_model(graph, full_check=True)
+        onnx.save(graph, folder / name)
+
     text = copy.deepcopy(text).eval()
     for module in text.modules():
         if isinstance(module, Attention):
@@ -176,7 +206,7 @@ def export(vision: Vision, text: TextModel, folder: Path) -> None:
     names = vision_names()
     pixels = torch.randn(2, 1, config.image, config.image)
     graph = _trace(vision, (pixels,), names, {name: {0: "b"} for name in [*names[0], *names[1]]})
-    onnx.save(store_as_half(graph), folder / "vision.onnx")
+    save(graph, "vision.onnx")
 
     names = prefix_names(config)
     image = torch.randn(2, config.max_films, config.film_tokens, config.channels[-1])
@@ -187,7 +217,7 @@ def export(vision: Vision, text: TextModel, folder: Path) -> None:
     axes |= {name: {0: "b", 2: "sx"} for name in kv_names("k", "v", layers)}
     axes["cross_mask"] = {0: "b", 1: "sx"}
     graph = _trace(PrefixGraph(text), (image, films, texts, torch.ones_like(texts)), names, axes)
-    onnx.save(store_as_half(graph), folder / "prefix.onnx")
+    save(graph, "prefix.onnx")
 
     names = step_names(config)
     cross = [torch.randn(2, heads, 7, width) for _ in range(2 * layers)]
@@ -201,4 +231,4 @@ def export(vision: Vision, text: TextModel, folder: Path) -> None:
     axes |= {name: {0: "b", 2: "n"} for name in kv_names("new_k", "new_v", layers)}
     example = (torch.randint(0, 9, (2, 3)), lengths, lengths, torch.ones(2, 7, dtype=torch.long))
     graph = _trace(StepGraph(text), (*example, *cross, *past), names, axes)
-    onnx.save(store_as_half(graph), folder / "step.onnx")
+    save(graph, "step.onnx")

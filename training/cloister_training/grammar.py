@@ -85,7 +85,19 @@ NOT_ASSESSED: dict[str, tuple[str, ...]] = {
     "fibrosis": ("fibrosis", "scarring", "interstitial fibrosis"),
     "hernia": ("hernia", "hiatal hernia", "a hernia"),
     "free air": ("free air", "air under the diaphragm", "pneumoperitoneum"),
+    "aorta or mediastinum": ("a wide mediastinum", "aortic dissection", "an aneurysm", "pneumomediastinum"),
+    "malignancy": ("malignancy", "cancer", "metastases", "metastatic disease"),
+    "pulmonary embolism": ("pulmonary embolism", "an embolus", "embolism"),
+    "tuberculosis": ("tuberculosis", "tb", "a cavity"),
+    "covid": ("covid", "covid-19", "coronavirus"),
+    "lymph node enlargement": ("enlarged lymph nodes", "hilar enlargement", "lymphadenopathy"),
+    "bronchiectasis": ("bronchiectasis", "bronchial wall thickening"),
+    "interstitial lung disease": ("interstitial lung disease", "ild", "sarcoidosis"),
+    "bone or spine": ("scoliosis", "osteoporosis", "a bone lesion"),
+    "device or foreign body": ("a pacemaker", "a foreign body", "an implant"),
 }
+# What an answer says of a finding that it has no word for.
+UNKNOWN = "what is asked for"
 
 QUESTIONS: tuple[str, ...] = (
     "is there {x}?",
@@ -163,7 +175,29 @@ CONTEXTS: tuple[str, ...] = (
     "indication: cough.",
 )
 
+# What may stand before a query about something else: a finding that is told is not a finding that
+# is asked for.
+FINDING_CONTEXTS: tuple[str, ...] = (
+    "history of {x}.",
+    "known {x}.",
+    "follow up of {x}.",
+    "indication: {x}.",
+    "previous {x}.",
+    "treated for {x}.",
+)
+FINDING_CONTEXT_SHARE = 0.15
+# Share of questions whose words are noise but for the finding: a wording that nobody thought of is
+# understood by the finding that it names.
+NOISY_SHARE = 0.15
+# Share of findings in questions that have no head, and of single ones that are no word at all: a
+# question about anything else must not be answered with a report that is silent about it.
+NO_HEAD_SHARE = 0.22
+UNKNOWN_SHARE = 0.10
+LONG_SHARE = 0.15  # of the queries that ask for nothing known
+
+LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 COUNTS = ("One film", "Two films", "Three films", "Four films")
+MOST_FILMS = len(COUNTS)
 
 
 class Band(StrEnum):
@@ -262,6 +296,8 @@ def _short(label: Label, band: Band) -> str:
 def _opening(films: int, context: Context) -> list[str]:
     view = {"pa": "PA view", "ap": "AP view", "lateral": "lateral view"}.get(context.view)
     text = [f"{COUNTS[films - 1]}, {view or 'view not stated'}."]
+    if context.view == "lateral":
+        text.append("Lateral films were not in the training data.")
     if context.age in ("under_18", "90_and_over"):
         text.append("Few patients of this age were in the training data.")
     return text
@@ -293,7 +329,7 @@ def answer(query: Query, bands: Sequence[Band]) -> Draft:
     findings = [sentence(LABELS[index], bands[index]) for index in query.labels]
     impression = [_short(LABELS[index], bands[index]) for index in query.labels]
     findings += [f"{_capital(phrase)} is not assessed by this model." for phrase in query.not_assessed]
-    impression += ["Not assessed." for _ in query.not_assessed]
+    impression += [f"{_capital(phrase)}: not assessed." for phrase in query.not_assessed]
     return Draft(" ".join(findings), " ".join(impression))
 
 
@@ -304,16 +340,51 @@ def draft(query: Query, bands: Sequence[Band], films: int, context: Context) -> 
     return full_report(bands, films, context)
 
 
+def read_bands(drafted: Draft) -> dict[str, Band]:
+    """What a draft's Findings state, by label: the inverse of `full_report` and `answer`. A label
+    that is not spoken of is absent from the result; so is every sentence that is not the grammar's."""
+    stated: dict[str, Band] = {}
+    for text in drafted.findings.split(". "):
+        sentence_text = text.removesuffix(".") + "."
+        listed = sentence_text.removeprefix("No ").removesuffix(" is seen.")
+        if sentence_text == f"No {listed} is seen.":
+            names = [name for part in listed.split(", ") for name in part.split(" or ")]
+            stated |= {BY_BARE_PHRASE[name].name: Band.ABSENT for name in names if name in BY_BARE_PHRASE}
+        elif sentence_text in BY_SENTENCE:
+            label, band = BY_SENTENCE[sentence_text]
+            stated[label.name] = band
+    return stated
+
+
+BY_BARE_PHRASE: dict[str, Label] = {_bare(label.phrase): label for label in LABELS}
+BY_SENTENCE: dict[str, tuple[Label, Band]] = {
+    sentence(label, band): (label, band) for label in LABELS for band in BANDS
+}
+
+
+def _any_finding(rng: random.Random) -> str:
+    wordings = [label.asked_as for label in LABELS] + list(NOT_ASSESSED.values())
+    return rng.choice(rng.choice(wordings))
+
+
 def _in_context(rng: random.Random, text: str) -> str:
-    return f"{rng.choice(CONTEXTS)} {text}".strip()
+    context = rng.choice(CONTEXTS)
+    if rng.random() < FINDING_CONTEXT_SHARE:
+        context = rng.choice(FINDING_CONTEXTS).format(x=_any_finding(rng))
+    return f"{context} {text}".strip()
 
 
-def _noise(rng: random.Random) -> str:
+def _word(rng: random.Random) -> str:
+    """No word: letters, at times with the end of a disease."""
+    letters = "".join(rng.choices(LETTERS, k=rng.randint(3, 8)))
+    return letters + rng.choice(("", "", "itis", "osis", "oma", "ia", "s"))
+
+
+def _noise(rng: random.Random, most_known: int) -> str:
     """Words that mean nothing here: whatever asks for no finding gets a full report."""
-    letters = "etaoinshrdlucmfwypvbgkjqxz"
-    words = ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(rng.randint(1, 5))]
+    words = ["".join(rng.choices(LETTERS, k=rng.randint(2, 6))) for _ in range(rng.randint(1, 3))]
     known = " ".join(CONTEXTS).split()
-    words += rng.choices(known, k=rng.randint(1, 12))
+    words += rng.choices(known, k=rng.randint(1, most_known))
     rng.shuffle(words)
     return " ".join(words)
 
@@ -321,23 +392,31 @@ def _noise(rng: random.Random) -> str:
 def sample_report_query(rng: random.Random) -> Query:
     """A query for a full report, or one that asks for nothing known."""
     if rng.random() < 0.1:
-        return Query(_noise(rng))
+        return Query(_noise(rng, 24 if rng.random() < LONG_SHARE else 6))
     return Query(_in_context(rng, rng.choice(REPORT_QUERIES)))
 
 
 def sample_question(rng: random.Random, questions: Sequence[str] = QUESTIONS) -> Query:
-    """A question for one finding, for two, or for one without a head."""
-    kind, template = rng.random(), rng.choice(questions)
-    if kind < 0.68:
-        index = rng.randrange(len(LABELS))
-        asked = rng.choice(LABELS[index].asked_as)
-        return Query(_in_context(rng, template.format(x=asked)), (index,))
-    if kind < 0.82:
-        first, second = rng.sample(range(len(LABELS)), 2)
-        asked = f"{rng.choice(LABELS[first].asked_as)} or {rng.choice(LABELS[second].asked_as)}"
-        return Query(_in_context(rng, template.format(x=asked)), (first, second))
-    phrase = rng.choice(tuple(NOT_ASSESSED))
-    return Query(_in_context(rng, template.format(x=rng.choice(NOT_ASSESSED[phrase]))), (), (phrase,))
+    """A question for one to three findings, with or without a head, or for something unknown."""
+    template = rng.choice(questions)
+    if rng.random() < UNKNOWN_SHARE:
+        return Query(_in_context(rng, template.format(x=_word(rng))), (), (UNKNOWN,))
+    if questions is QUESTIONS and rng.random() < NOISY_SHARE:
+        template = f"{_noise(rng, 3)} {{x}} {_noise(rng, 3) if rng.random() < 0.5 else ''}".strip()
+    asked: list[str] = []
+    labels: list[int] = []
+    others: list[str] = []
+    for _ in range(rng.choices((1, 2, 3), (0.68, 0.22, 0.10))[0]):
+        if rng.random() < NO_HEAD_SHARE:
+            phrase = rng.choice([phrase for phrase in NOT_ASSESSED if phrase not in others])
+            others.append(phrase)
+            asked.append(rng.choice(NOT_ASSESSED[phrase]))
+        else:
+            index = rng.choice([index for index in range(len(LABELS)) if index not in labels])
+            labels.append(index)
+            asked.append(rng.choice(LABELS[index].asked_as))
+    text = template.format(x=_joined(asked, rng.choice(("or", "or", "and"))))
+    return Query(_in_context(rng, text), tuple(labels), tuple(others))
 
 
 def sample_query(

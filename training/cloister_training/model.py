@@ -20,15 +20,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .grammar import LABELS, MAX_ABSENT, UPPER_EDGES
+from .grammar import LABELS, MAX_ABSENT, MOST_FILMS, UPPER_EDGES
 from .tokenizer import QUERY, SPECIAL, VOCABULARY
 
 MASKED = -1e9
+# How sharply a label's token changes where the words change: at 16 the two words are equally likely
+# only within a few hundredths of a logit around an edge.
+STEEPNESS = 16.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Config:
     channels: tuple[int, ...] = (24, 32, 96, 160, 192)
     patches: int = 49
     labels: int = len(LABELS)
-    max_films: int = 4
+    max_films: int = MOST_FILMS
     width: int = 192
     heads: int = 6
     inner: int = 512
@@ -60,6 +64,11 @@ class Config:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+    @staticmethod
+    def of(entries: dict[str, Any]) -> Config:
+        """From `as_dict`, as a checkpoint holds it."""
+        return Config(**{**entries, "channels": tuple(entries["channels"])})
 
 
 class ConvUnit(nn.Module):
@@ -88,7 +97,9 @@ class Residual(nn.Module):
 
 
 class Vision(nn.Module):
-    """pixels `[b,1,H,W]` -> tokens `[b,T,D]`, pooled `[b,P]`, label logits `[b,L]`."""
+    """pixels `[b,1,H,W]` -> tokens `[b,T,D]`, pooled `[b,P]`, label logits `[b,L]`, and the share of
+    each patch in these logits `[b,T-1,L]`: summed over the patches it is the logits but for one
+    constant per label, because pooling and head are linear."""
 
     slope: Tensor
     shift: Tensor
@@ -113,14 +124,16 @@ class Vision(nn.Module):
         self.register_buffer("slope", torch.ones(config.labels))
         self.register_buffer("shift", torch.zeros(config.labels))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         grid = self.stages(pixels)
         patches = grid.flatten(2).transpose(1, 2)
         weights = torch.softmax(self.attention(patches), dim=1).mean(dim=2, keepdim=True)
         pooled = torch.cat([patches.mean(dim=1), (weights * patches).sum(dim=1)], dim=1)
         logits = self.head(self.dropout(pooled)) * self.slope + self.shift
         evidence = functional.pad(logits, (0, patches.shape[2] - logits.shape[1])).unsqueeze(1)
-        return torch.cat([patches, evidence], dim=1), pooled, logits
+        mean_part, weighted_part = self.head.weight.chunk(2, dim=1)
+        by_patch = patches @ mean_part.t() / patches.shape[1] + weights * (patches @ weighted_part.t())
+        return torch.cat([patches, evidence], dim=1), pooled, logits, by_patch * self.slope
 
 
 class Norm(nn.Module):
@@ -287,7 +300,7 @@ class TextModel(nn.Module):
         evidence = image_tokens[:, :, -1, : self.config.labels]
         hidden = (1.0 - film_mask.to(evidence.dtype)).unsqueeze(2) * MASKED
         logits = (evidence + hidden).max(dim=1).values.clamp(-12.0, 12.0).unsqueeze(2)
-        steps = torch.sigmoid((logits - self.edges) * 8.0)
+        steps = torch.sigmoid((logits - self.edges) * STEEPNESS)
         return self.thermometer(torch.cat([steps, logits / 4.0], dim=2)) + self.label
 
     def request_tokens(self, text_ids: Tensor, text_mask: Tensor, embedded: Tensor) -> Tensor:

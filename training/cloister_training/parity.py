@@ -1,30 +1,38 @@
-"""Compares the exported graphs with PyTorch, and writes the file by which the server checks itself.
+"""Compares the exported graphs with PyTorch and with each other, and writes the file by which the
+server checks itself.
 
-Before it: `export`. After it: `bundle` seals graphs and parity.json together.
-The inputs are phantoms made of integers, so that Rust draws the same pixels bit for bit.
+Before it: `export` and `quantise`. After it: `bundle` seals graphs and parity.json together.
+`check` needs no films: its inputs are phantoms made of integers, so that Rust draws the same pixels
+bit for bit. `agreement` (int8 against f32) and `identical` (alone, in a batch, several tokens a call)
+take the caller's requests: only real films say how often a rounded weight changes a word.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from . import tokenizer
+from . import ngrams, tokenizer
 from .data import MEAN, STD
-from .export import kv_names
+from .export import vision_names
 from .grammar import Context
+from .graphs import MAX_TOKENS as MAX_TOKENS
+from .graphs import Drafted, Floats
+from .graphs import Graphs as Graphs
 from .model import Config, TextModel, Vision
 
-Array = NDArray[np.float32] | NDArray[np.int64]
-MAX_TOKENS = 160
+TOLERANCE = 1e-4  # of a log-probability, relative: |a - b| / max(1, |b|)
+BATCH = 8
+AT_ONCE = (1, 3, 8)
+TEACHER_AT_ONCE = 32
 FORMULA = (
     "v(x,y,film) = (a + b) mod 256, a = (31*x + 17*y + 59*film + (x*y) div 16) mod 64, "
     "b = 180 if min(dl,dr) < 2025 + 400*film else 40, dl = (x-70)^2 + ((y-110)^2) div 3, "
@@ -61,22 +69,37 @@ CASES = (
         "Cough. Is there pleural effusion?",
         Context("ap", "65_89", "male"),
     ),
+    Case("three_films_empty_query_nothing_stated", (3, 0, 4), "", Context()),
+    Case("four_films_full_report", (2, 5, 1, 6), "Please report.", Context("ap", "18_39", "other")),
+    Case(
+        "one_film_two_questions", (7,), "Fever. Any pneumonia or a mass?", Context("pa", "under_18", "male")
+    ),
+    Case("four_films_not_assessed", (3, 3, 8, 0), "ptx?", Context("lateral", "90_and_over", "female")),
+    Case(
+        "one_film_long_query",
+        (9,),
+        "Seen on [DATE]. " + "Weight loss, smoker, routine check. " * 4 + "Look for nodules please",
+        Context("pa", "65_89", "unknown"),
+    ),
+    Case("two_films_odd_words", (4, 7), "Žluťoučký kůň? <eos>", Context("unknown", "40_64", "female")),
 )
 
 
-@dataclass
-class Inputs:
-    """A request as tensors, batch of one."""
+@dataclass(frozen=True)
+class Request:
+    """Films as `vision` takes them, `[films,1,H,W]`, and text ids."""
 
-    pixels: Tensor  # [films,1,H,W]
-    text_ids: Tensor  # [1,S]
+    pixels: Floats
+    text_ids: list[int]
 
 
-def inputs(case: Case, tokens: Tokenizer, config: Config) -> Inputs:
+def request(case: Case, tokens: Tokenizer, config: Config) -> Request:
     """Draws the films and lays out the text."""
     planes = np.stack([phantom(film, config.image) for film in case.films])[:, None]
-    ids = tokenizer.text_input(tokens, case.query, case.context)
-    return Inputs(torch.from_numpy(planes), torch.tensor([ids]))
+    return Request(planes, tokenizer.text_input(tokens, case.query, case.context))
+
+
+# --- PyTorch ------------------------------------------------------------------------------------
 
 
 def film_slots(tokens: Tensor, config: Config) -> tuple[Tensor, Tensor]:
@@ -89,12 +112,17 @@ def film_slots(tokens: Tensor, config: Config) -> tuple[Tensor, Tensor]:
     return slots, mask
 
 
+def _prefix_inputs(vision: Vision, text: TextModel, given: Request) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    seen = vision(torch.from_numpy(given.pixels))[0]
+    slots, mask = film_slots(seen, text.config)
+    ids = torch.tensor([given.text_ids])
+    return slots, mask, ids, torch.ones_like(ids)
+
+
 @torch.no_grad()
-def greedy(vision: Vision, text: TextModel, given: Inputs) -> tuple[Tensor, list[int], Tensor]:
-    """PyTorch's greedy draft: film logits, tokens, and log-probabilities per step `[n,V]`."""
-    tokens, _, logits = vision(given.pixels)
-    slots, mask = film_slots(tokens, text.config)
-    keys, values, cross_mask = text.prefix(slots, mask, given.text_ids, torch.ones_like(given.text_ids))
+def greedy(vision: Vision, text: TextModel, given: Request) -> tuple[list[int], Tensor]:
+    """PyTorch's greedy draft, a token a step, and its log-probabilities per step `[n,V]`."""
+    keys, values, cross_mask = text.prefix(*_prefix_inputs(vision, text, given))
     cross = list(zip(keys, values, strict=True))
     past, written, rows = text.no_past(1), [tokenizer.BOS], []
     for position in range(MAX_TOKENS):
@@ -108,148 +136,162 @@ def greedy(vision: Vision, text: TextModel, given: Inputs) -> tuple[Tensor, list
         written.append(int(rows[-1].argmax()))
         if written[-1] == tokenizer.EOS:
             break
-    return logits, written[1:], torch.stack(rows)
+    return written[1:], torch.stack(rows)
 
 
-class Graphs:
-    """The exported graphs in ONNX Runtime, one thread, as the server runs them."""
+@torch.no_grad()
+def forced(vision: Vision, text: TextModel, given: Request, draft: Sequence[int]) -> Tensor:
+    """PyTorch's log-probabilities `[n,V]` before each token of a given draft, all in one pass."""
+    ids = torch.tensor([[tokenizer.BOS, *draft[:-1]]])
+    return torch.log_softmax(text(*_prefix_inputs(vision, text, given), ids)[0].double(), dim=-1)
 
-    def __init__(self, folder: Path, config: Config) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.config = config
-        self.vision, self.prefix_graph, self.step_graph = (
-            onnxruntime.InferenceSession(
-                str(folder / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-            for name in ("vision", "prefix", "step")
-        )
-        self.cross_names = kv_names("k", "v", config.decoder_layers)
-        self.past_names = kv_names("past_k", "past_v", config.decoder_layers)
-        self.new_names = kv_names("new_k", "new_v", config.decoder_layers)
 
-    def see(self, pixels: Array) -> tuple[Array, Array]:
-        """Tokens and label logits of films."""
-        tokens, logits = self.vision.run(["tokens", "logits"], {"pixels": pixels})
-        return tokens, logits
+# --- Graphs against PyTorch ---------------------------------------------------------------------
 
-    def prefix(self, image: Array, films: Array, texts: Array, mask: Array) -> dict[str, Array]:
-        """Cross keys and values, and `cross_mask`, by name."""
-        names = [*self.cross_names, "cross_mask"]
-        feed = {"image_tokens": image, "film_mask": films, "text_ids": texts, "text_mask": mask}
-        return dict(zip(names, self.prefix_graph.run(names, feed), strict=True))
 
-    def step(
-        self, ids: Array, lengths: Array, cross: dict[str, Array], past: dict[str, Array]
-    ) -> dict[str, Array]:
-        """One call; `lengths` are both positions and valid past lengths."""
-        names = ["top_ids", "top_logprobs", "logsumexp", "logits", *self.new_names]
-        feed = {"ids": ids, "positions": lengths, "past_length": lengths, **cross, **past}
-        return dict(zip(names, self.step_graph.run(names, feed), strict=True))
+def relative(ours: Tensor, reference: Tensor) -> float:
+    """Largest difference, relative where the reference is larger than one."""
+    return float(((ours - reference).abs() / reference.abs().clamp(min=1.0)).max())
 
-    def empty_past(self, batch: int, capacity: int = 0, fill: float = 0.0) -> dict[str, Array]:
-        """A past with no valid places."""
-        shape = (batch, self.config.heads, capacity, self.config.head_width)
-        return {name: np.full(shape, fill, dtype=np.float32) for name in self.past_names}
 
-    def request(self, case: Case, tokens: Tokenizer) -> tuple[Array, Array, Array]:
-        """Film slots, film mask and text ids of a case, films seen by the exported encoder."""
-        given = inputs(case, tokens, self.config)
-        seen, _ = self.see(given.pixels.numpy())
-        slots, mask = film_slots(torch.from_numpy(seen), self.config)
-        return slots.numpy(), mask.numpy(), given.text_ids.numpy()
-
-    def greedy(self, case: Case, tokens: Tokenizer) -> tuple[list[int], NDArray[np.float32]]:
-        """The exported graphs' draft, alone, and its full logits per step."""
-        slots, mask, texts = self.request(case, tokens)
-        cross = self.prefix(slots, mask, texts, np.ones_like(texts))
-        past, written, rows = self.empty_past(1), [tokenizer.BOS], []
-        for position in range(MAX_TOKENS):
-            ids = np.array([[written[-1]]], dtype=np.int64)
-            out = self.step(ids, np.array([position], dtype=np.int64), cross, past)
-            for new, old in zip(self.new_names, self.past_names, strict=True):
-                past[old] = np.concatenate([past[old], out[new]], axis=2)
-            rows.append(out["logits"][0, 0])
-            written.append(int(out["top_ids"][0, 0, 0]))
-            if written[-1] == tokenizer.EOS:
-                break
-        return written[1:], np.stack(rows)
-
-    def teacher_forced(
-        self, cases: list[Case], drafts: list[list[int]], tokens: Tokenizer, at_once: int, capacity: int
-    ) -> list[NDArray[np.float32]]:
-        """Logits of given drafts, run as one batch, `at_once` tokens a call, with a past of fixed
-        capacity whose unused places hold rubbish."""
-        parts = [self.request(case, tokens) for case in cases]
-        longest = max(part[2].shape[1] for part in parts)
-        widths = [longest - part[2].shape[1] for part in parts]
-        texts = np.concatenate(
-            [np.pad(part[2], ((0, 0), (0, width))) for part, width in zip(parts, widths, strict=True)]
-        )
-        mask = np.concatenate(
-            [
-                np.pad(np.ones_like(part[2]), ((0, 0), (0, width)))
-                for part, width in zip(parts, widths, strict=True)
-            ]
-        )
-        slots = np.concatenate([part[0] for part in parts])
-        cross = self.prefix(slots, np.concatenate([part[1] for part in parts]), texts, mask)
-        given = [[tokenizer.BOS, *draft[:-1]] for draft in drafts]
-        past = self.empty_past(len(cases), capacity, fill=7.0)
-        rows: list[list[NDArray[np.float32]]] = [[] for _ in cases]
-        for start in range(0, max(map(len, given)), at_once):
-            # A row that has ended goes on with padding: its results are not looked at.
-            ids = np.zeros((len(cases), at_once), dtype=np.int64)
-            for row, draft in enumerate(given):
-                piece = draft[start : start + at_once]
-                ids[row, : len(piece)] = piece
-            out = self.step(ids, np.full(len(cases), start, dtype=np.int64), cross, past)
-            for new, old in zip(self.new_names, self.past_names, strict=True):
-                past[old][:, :, start : start + at_once] = out[new]
-            for row, draft in enumerate(given):
-                rows[row] += list(out["logits"][row, : max(0, len(draft) - start)])
-        return [np.stack(row[: len(draft)]) for row, draft in zip(rows, given, strict=True)]
+def way(batch: int, at_once: int) -> str:
+    """`batch_8`, `n_3`, `n_3_batch_8`."""
+    parts = [f"n_{at_once}"] * (at_once > 1) + [f"batch_{batch}"] * (batch > 1)
+    return "_".join(parts) or "alone"
 
 
 def check(folder: Path, vision: Vision, text: TextModel, tokens: Tokenizer) -> dict[str, float]:
-    """Largest differences; raises if a token differs anywhere."""
+    """Largest differences over all cases between the graphs of a folder and the modules that they
+    were made of (for int8 graphs: `dequantised`). Raises if something is further off than
+    `TOLERANCE`, or if a token differs anywhere.
+
+    Log-probabilities are compared at every position and over the whole vocabulary, for two drafts a
+    case: its own, and the next case's, which it finds surprising. `torch_logprob` and `vision` (all
+    four outputs) are relative differences to PyTorch; `vision_logit` is absolute; the others (`n_3`,
+    `batch_8`, ...) are the largest absolute differences of a logit from the same row alone at n = 1.
+    """
     graphs = Graphs(folder, text.config)
-    alone: list[NDArray[np.float32]] = []
-    drafts: list[list[int]] = []
-    figures = {"torch_logprob": 0.0, "vision_logit": 0.0}
-    for case in CASES:
-        given = inputs(case, tokens, text.config)
-        logits, written, reference = greedy(vision, text, given)
-        got, rows = graphs.greedy(case, tokens)
-        if got != written:
-            raise ValueError(f"{case.name}: ONNX Runtime writes other tokens than PyTorch")
-        ours = torch.log_softmax(torch.from_numpy(rows).double(), dim=-1)
-        figures["torch_logprob"] = max(figures["torch_logprob"], float((ours - reference).abs().max()))
-        seen = torch.from_numpy(graphs.see(given.pixels.numpy())[1])
-        figures["vision_logit"] = max(figures["vision_logit"], float((seen - logits).abs().max()))
-        alone.append(rows)
-        drafts.append(got)
-    order = [0, 1, 1, 0, 1, 0, 0, 1]
-    for name, at_once, which in (("batch_8", 1, order), ("n_3", 3, [0]), ("n_3_batch_8", 3, order)):
-        got_rows = graphs.teacher_forced(
-            [CASES[index] for index in which], [drafts[index] for index in which], tokens, at_once, 192
-        )
-        worst = 0.0
-        for index, rows in zip(which, got_rows, strict=True):
-            if rows.argmax(axis=-1).tolist() != drafts[index]:
-                raise ValueError(f"{name}: other tokens than alone")
-            worst = max(worst, float(np.abs(rows - alone[index]).max()))
-        figures[name] = worst
+    given = [request(case, tokens, text.config) for case in CASES]
+    own = [greedy(vision, text, one)[0] for one in given]
+    texts = [one.text_ids for one in given]
+    figures = {"positions": 0.0}
+
+    def worse(name: str, value: float) -> None:
+        figures[name] = float(np.maximum(figures.get(name, 0.0), value))  # NaN stays
+
+    names = vision_names()[1]
+    for one in given:
+        with torch.no_grad():
+            expected = dict(zip(names, vision(torch.from_numpy(one.pixels)), strict=True))
+        seen = dict(zip(names, graphs.vision.run(names, {"pixels": one.pixels}), strict=True))
+        worse("vision_logit", float(np.abs(seen["logits"] - expected["logits"].numpy()).max()))
+        for name in names:
+            worse("vision", relative(torch.from_numpy(seen[name]).double(), expected[name].double()))
+    image = [graphs.see(one.pixels)[0] for one in given]
+    rows = range(len(given))
+    cross = [graphs.encode([image[row]], [texts[row]]) for row in rows]
+    together = graphs.encode(image, texts)
+    for drafts in (own, own[1:] + own[:1]):
+        reference = [forced(vision, text, one, draft) for one, draft in zip(given, drafts, strict=True)]
+        figures["positions"] += sum(map(len, drafts))
+        alone: list[Floats] = []
+        for at_once in AT_ONCE:
+            single = [graphs.teacher_forced(cross[row], [drafts[row]], at_once)[0] for row in rows]
+            alone = alone or single
+            batch = graphs.teacher_forced(together, drafts, at_once, ragged=True)
+            for name, got in ((way(1, at_once), single), (way(BATCH, at_once), batch)):
+                for row, logits in enumerate(got):
+                    ours = torch.log_softmax(torch.from_numpy(logits).double(), dim=-1)
+                    worse("torch_logprob", relative(ours, reference[row]))
+                    if name != way(1, 1):
+                        worse(name, float(np.abs(logits - alone[row]).max()))
+    for name in ("vision", "torch_logprob"):
+        if not figures[name] <= TOLERANCE:
+            raise ValueError(f"{name}: {figures[name]:.1e} off PyTorch's")
+    if [drafted.tokens for drafted in graphs.draft(image, texts, batch=1)] != own:
+        raise ValueError("ONNX Runtime writes other tokens than PyTorch")
+    same = identical(graphs, image, texts)
+    if min(same.values()) < 1.0:
+        raise ValueError(f"batch mates or tokens a call change tokens: {same}")
     return figures
 
 
+# --- Graphs against graphs ----------------------------------------------------------------------
+
+
+def identical(
+    graphs: Graphs,
+    image: Sequence[Floats],
+    texts: Sequence[Sequence[int]],
+    table: ngrams.Table | None = None,
+) -> dict[str, float]:
+    """Share of drafts that are the same alone and in other company. Without a table the drafts
+    themselves make one: its guesses are mostly right, and wrong where two drafts part."""
+    alone = graphs.draft(image, texts, batch=1)
+    table = table or ngrams.of([tokenizer.BOS, *drafted.tokens] for drafted in alone)
+    ways = ((BATCH, 1), (1, 3), (BATCH, 3), (BATCH, 4))  # the server verifies four a call
+    found = {}
+    for batch, at_once in ways:
+        other = graphs.draft(image, texts, batch, at_once, table)
+        same = [one.tokens == two.tokens for one, two in zip(alone, other, strict=True)]
+        found[way(batch, at_once)] = float(np.mean(same))
+    return found
+
+
+def look(graphs: Graphs, requests: Sequence[Request]) -> tuple[list[Floats], NDArray[np.float32]]:
+    """Film tokens of each request, and the label logits of all films in order."""
+    seen, logits = graphs.see(np.concatenate([one.pixels for one in requests]))
+    ends = np.cumsum([len(one.pixels) for one in requests])
+    return np.split(seen, ends[:-1]), logits
+
+
+def agreement(
+    f32: Path, int8: Path, config: Config, requests: Sequence[Request], threads: int = 1
+) -> dict[str, float]:
+    """How far int8 graphs say what f32 graphs say, each with its own vision: share of tokens with the
+    same argmax when both read the f32 graphs' greedy drafts, and share of greedy drafts that are the
+    same from end to end."""
+    plain, small = Graphs(f32, config, threads), Graphs(int8, config, threads)
+    texts = [one.text_ids for one in requests]
+    (image, logits), (small_image, small_logits) = look(plain, requests), look(small, requests)
+    drafts = plain.draft(image, texts, BATCH)
+    others = small.draft(small_image, texts, BATCH)
+    equal: list[bool] = []
+    for start in range(0, len(requests), BATCH):
+        rows = slice(start, start + BATCH)
+        taught = [drafted.tokens for drafted in drafts[rows]]
+        read = small.teacher_forced(small.encode(small_image[rows], texts[rows]), taught, TEACHER_AT_ONCE)
+        for ids, logits_of in zip(taught, read, strict=True):
+            equal += (logits_of.argmax(axis=-1) == np.array(ids)).tolist()
+    same = [one.tokens == two.tokens for one, two in zip(drafts, others, strict=True)]
+    return {
+        "requests": float(len(requests)),
+        "tokens": float(len(equal)),
+        "token_agreement": float(np.mean(equal)),
+        "draft_agreement": float(np.mean(same)),
+        "label_logit": float(np.abs(logits - small_logits).max()),
+        "confidence": _confidence_apart(drafts, others),
+    }
+
+
+def _confidence_apart(drafts: Sequence[Drafted], others: Sequence[Drafted]) -> float:
+    """Largest difference of a draft's confidence."""
+    pairs = zip(drafts, others, strict=True)
+    return max(abs(float(np.exp(one.logprob) - np.exp(two.logprob))) for one, two in pairs)
+
+
+# --- parity.json --------------------------------------------------------------------------------
+
+
 def write(file: Path, vision: Vision, text: TextModel, tokens: Tokenizer) -> None:
-    """Writes parity.json: inputs by formula, PyTorch's answers in full precision."""
+    """Writes parity.json: inputs by formula, PyTorch's answers with the weights of the graphs (for
+    int8 graphs: `dequantised`)."""
     cases = []
     for case in CASES:
-        given = inputs(case, tokens, text.config)
-        logits, written, rows = greedy(vision, text, given)
+        given = request(case, tokens, text.config)
+        with torch.no_grad():
+            logits = vision(torch.from_numpy(given.pixels))[2]
+        written, rows = greedy(vision, text, given)
         values, ids = rows.topk(5, dim=-1)
         cases.append(
             {
@@ -259,7 +301,7 @@ def write(file: Path, vision: Vision, text: TextModel, tokens: Tokenizer) -> Non
                 "view": case.context.view,
                 "age": case.context.age,
                 "sex": case.context.sex,
-                "text_ids": given.text_ids[0].tolist(),
+                "text_ids": given.text_ids,
                 "label_logits": [[round(value, 6) for value in row] for row in logits.tolist()],
                 "tokens": written,
                 "draft": vars(tokenizer.read(tokens, written)),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from cloister_training import export, tokenizer
+from cloister_training import export, quantise, tokenizer
 from cloister_training.model import Config, TextModel, Vision
 
 torch.set_num_threads(1)
@@ -15,11 +15,14 @@ torch.set_num_threads(1)
 
 @dataclass
 class Exported:
-    folder: Path
+    folder: Path  # f32 graphs
     vision: Vision
     text: TextModel
     tokens: Tokenizer
     config: Config
+    int8: Path  # int8 graphs, and the modules that they compute with
+    rounded_vision: Vision
+    rounded_text: TextModel
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +41,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tokens: Tokenizer) -> Exp
     with torch.no_grad():
         for bias in (text.kind_bias, text.encoder_distance, text.decoder_distance):
             bias.normal_()
-    export.round_to_half(vision)
-    export.round_to_half(text)
-    folder = tmp_path_factory.mktemp("bundle")
-    export.export(vision, text, folder)
-    return Exported(folder, vision, text, tokens, config)
+        text.lm_head.weight[tokenizer.EOS] *= 2.2  # drafts that end, each at another place
+    folder, int8 = tmp_path_factory.mktemp("f32"), tmp_path_factory.mktemp("int8")
+    export.export(vision, text, folder, "f32")
+    export.export(vision, text, int8, "int8")
+    return Exported(
+        folder,
+        vision,
+        text,
+        tokens,
+        config,
+        int8,
+        quantise.dequantised(vision),
+        quantise.dequantised(text),
+    )

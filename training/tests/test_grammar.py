@@ -70,3 +70,20 @@ def test_impression_says_no_abnormality_only_when_every_label_is_absent() -> Non
     for band in BANDS:
         drafted = grammar.full_report([band] + [Band.ABSENT] * (len(LABELS) - 1), 1, Context())
         assert ("No abnormality among" in drafted.impression) == (band == Band.ABSENT)
+
+
+def test_what_a_draft_states_is_read_back_from_its_words() -> None:
+    rng = random.Random(4)
+    for _ in range(300):
+        bands = grammar.sample_bands(rng)
+        report = grammar.full_report(bands, rng.randint(1, 4), grammar.sample_context(rng))
+        assert grammar.read_bands(report) == {
+            label.name: band for label, band in zip(LABELS, bands, strict=True)
+        }
+        question = grammar.sample_question(rng)
+        stated = grammar.read_bands(grammar.answer(question, bands))
+        assert stated == {LABELS[index].name: bands[index] for index in question.labels}
+
+
+def test_words_that_are_not_the_grammars_state_nothing() -> None:
+    assert grammar.read_bands(grammar.Draft("Mass effect is gone. No dragon is seen.", "Fine.")) == {}

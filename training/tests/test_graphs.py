@@ -6,8 +6,9 @@ import pytest
 import torch
 from conftest import Exported
 
-from cloister_training import export, parity, tokenizer
+from cloister_training import export, parity, quantise, tokenizer
 from cloister_training.grammar import Context
+from cloister_training.graphs import Array
 from cloister_training.model import TextModel
 
 
@@ -16,16 +17,16 @@ def graphs(exported: Exported) -> parity.Graphs:
     return parity.Graphs(exported.folder, exported.config)
 
 
-def test_tokens_agree_with_pytorch_alone_in_a_batch_of_eight_and_three_at_a_time(exported: Exported) -> None:
-    figures = parity.check(exported.folder, exported.vision, exported.text, exported.tokens)
-    assert figures["torch_logprob"] < 1e-4
-    assert max(figures["batch_8"], figures["n_3"], figures["n_3_batch_8"]) < 1e-4
+def encode(exported: Exported, graphs: parity.Graphs, case: parity.Case) -> dict[str, Array]:
+    given = parity.request(case, exported.tokens, exported.config)
+    return graphs.encode([graphs.see(given.pixels)[0]], [given.text_ids])
 
 
-def test_names_types_and_shapes_are_those_of_the_readme(exported: Exported) -> None:
+@pytest.mark.parametrize("weights", ["f32", "int8"])
+def test_names_types_and_shapes_are_those_of_the_readme(exported: Exported, weights: str) -> None:
     config, found = exported.config, {}
     for name in ("vision", "prefix", "step"):
-        graph = onnx.load(exported.folder / f"{name}.onnx")
+        graph = onnx.load((exported.folder if weights == "f32" else exported.int8) / f"{name}.onnx")
         assert [entry.version for entry in graph.opset_import if not entry.domain] == [18]
         for value in [*graph.graph.input, *graph.graph.output]:
             kind = value.type.tensor_type
@@ -36,6 +37,7 @@ def test_names_types_and_shapes_are_those_of_the_readme(exported: Exported) -> N
     assert found["vision.tokens"] == ("FLOAT", ["b", 50, 192])
     assert found["vision.pooled"] == ("FLOAT", ["b", 384])
     assert found["vision.logits"] == ("FLOAT", ["b", 9])
+    assert found["vision.patch_logits"] == ("FLOAT", ["b", 49, 9])
     assert found["prefix.image_tokens"] == ("FLOAT", ["b", 4, 50, 192])
     assert found["prefix.film_mask"] == ("INT64", ["b", 4])
     assert found["prefix.text_ids"] == found["prefix.text_mask"] == ("INT64", ["b", "s"])
@@ -52,13 +54,12 @@ def test_names_types_and_shapes_are_those_of_the_readme(exported: Exported) -> N
             assert found[f"step.{part}_{layer}"] == ("FLOAT", ["b", 6, "sx", 32])
             assert found[f"step.past_{part}_{layer}"] == ("FLOAT", ["b", 6, "p", 32])
             assert found[f"step.new_{part}_{layer}"] == ("FLOAT", ["b", 6, "n", 32])
-    assert len(found) == 4 + 5 + 6 + 4 + 12 + 4 + 6
+    assert len(found) == 5 + 5 + 6 + 4 + 12 + 4 + 6
 
 
 def test_rows_of_different_length_do_not_touch_each_other(exported: Exported, graphs: parity.Graphs) -> None:
     case = parity.CASES[0]
-    slots, mask, texts = graphs.request(case, exported.tokens)
-    cross = graphs.prefix(slots, mask, texts, np.ones_like(texts))
+    cross = encode(exported, graphs, case)
     both = {name: np.concatenate([value, value]) for name, value in cross.items()}
     past = graphs.empty_past(2, 6, fill=9.0)
     alone = graphs.empty_past(1, 4)
@@ -74,7 +75,12 @@ def test_rows_of_different_length_do_not_touch_each_other(exported: Exported, gr
 
 
 def test_padding_of_films_and_text_is_not_seen(exported: Exported, graphs: parity.Graphs) -> None:
-    slots, mask, texts = graphs.request(parity.CASES[0], exported.tokens)
+    given = parity.request(parity.CASES[0], exported.tokens, exported.config)
+    slots, mask = (
+        part.numpy()
+        for part in parity.film_slots(torch.from_numpy(graphs.see(given.pixels)[0]), exported.config)
+    )
+    texts = np.array([given.text_ids], dtype=np.int64)
     first = graphs.prefix(slots, mask, texts, np.ones_like(texts))
     dirty = slots.copy()
     dirty[:, 1:] = 50.0
@@ -88,8 +94,7 @@ def test_padding_of_films_and_text_is_not_seen(exported: Exported, graphs: parit
 
 
 def test_top_tokens_and_logsumexp_agree_with_the_logits(exported: Exported, graphs: parity.Graphs) -> None:
-    slots, mask, texts = graphs.request(parity.CASES[1], exported.tokens)
-    cross = graphs.prefix(slots, mask, texts, np.ones_like(texts))
+    cross = encode(exported, graphs, parity.CASES[1])
     out = graphs.step(np.array([[1]]), np.array([0]), cross, graphs.empty_past(1))
     logits = torch.from_numpy(out["logits"])
     assert torch.allclose(torch.logsumexp(logits, -1), torch.from_numpy(out["logsumexp"]), atol=1e-5)
@@ -98,17 +103,28 @@ def test_top_tokens_and_logsumexp_agree_with_the_logits(exported: Exported, grap
     assert np.allclose(values.numpy(), out["top_logprobs"], atol=1e-5)
 
 
-def test_weights_are_stored_in_half_and_computed_in_single(exported: Exported) -> None:
-    for name in ("vision", "prefix", "step"):
-        graph = onnx.load(exported.folder / f"{name}.onnx").graph
-        big = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 1024]
-        assert all(tensor.data_type != onnx.TensorProto.FLOAT for tensor in big)
-        assert not any("Quantize" in node.op_type or "Integer" in node.op_type for node in graph.node)
+def test_weights_are_stored_as_told_and_computed_in_single(exported: Exported) -> None:
+    kinds = onnx.TensorProto
+    for folder, kind in ((exported.folder, kinds.FLOAT), (exported.int8, kinds.INT8)):
+        for name in ("vision", "prefix", "step"):
+            graph = onnx.load(folder / f"{name}.onnx").graph
+            big = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= quantise.LARGE]
+            assert big and all(tensor.data_type == kind for tensor in big)
+            assert not any("Quantize" in node.op_type or "Integer" in node.op_type for node in graph.node)
+
+
+def test_patch_logits_add_up_to_the_logits_but_for_one_constant(
+    exported: Exported, graphs: parity.Graphs
+) -> None:
+    films = np.stack([parity.phantom(film, exported.config.image) for film in range(3)])[:, None]
+    logits, patches = graphs.vision.run(["logits", "patch_logits"], {"pixels": films})
+    rest = logits - patches.sum(axis=1)
+    assert np.abs(rest - rest[0]).max() < 1e-5 < np.abs(logits - logits[0]).max()
+    assert np.abs(patches - patches.mean(axis=1, keepdims=True)).max() > 1e-5
 
 
 def test_the_likeliest_token_is_not_the_one_just_read(exported: Exported, graphs: parity.Graphs) -> None:
-    slots, mask, texts = graphs.request(parity.CASES[0], exported.tokens)
-    cross = graphs.prefix(slots, mask, texts, np.ones_like(texts))
+    cross = encode(exported, graphs, parity.CASES[0])
     ids = np.arange(20, 120, dtype=np.int64)[None]
     out = graphs.step(ids, np.array([0], dtype=np.int64), cross, graphs.empty_past(1))
     assert (out["top_ids"][:, :, 0] == ids).mean() < 0.1
@@ -116,8 +132,8 @@ def test_the_likeliest_token_is_not_the_one_just_read(exported: Exported, graphs
 
 def test_query_films_and_context_change_the_logits(exported: Exported) -> None:
     def first_logits(case: parity.Case, text: TextModel) -> torch.Tensor:
-        given = parity.inputs(case, exported.tokens, exported.config)
-        return parity.greedy(exported.vision, text, given)[2][0]
+        given = parity.request(case, exported.tokens, exported.config)
+        return parity.forced(exported.vision, text, given, [tokenizer.EOS])[0]
 
     base = parity.Case("a", (0,), "", Context("pa"))
     others = (
