@@ -58,7 +58,7 @@ A label's lowest edge is its threshold where that is lower than {lowest}: a labe
 - Film encoder: {stages}, pairs of films mixed. Once without each fifth of the patients (the models of the figures), once on all of them (the model of the bundle).
 - Calibration: one slope ({slope:.2f}) for all labels and a shift per label, fitted on films that the model had not seen; each fold's probabilities in the figures come from a calibration that had not seen them either. The bundle's encoder carries the calibration of the fold models, since every film was used to train it: **no figure below was measured on the bundle's own film encoder**, except where a table says so.
 - Text model: {legs}, on the tokens of all six encoders; half of the studies with label logits drawn over all bands, so that rare words were learned.
-- Thresholds: the held-out probability that {specificity:.0f} % of the films without the label stay below. Several labels together escalate more than {false:.0f} % of normal films (table below). The confidence threshold {confidence} was set where {abstain:.0f} % of the full reports on held-out films lie below. That confidence is the decoder's trust in its words; it does not know whether the heads are right.
+{note}- Thresholds: the held-out probability that {specificity:.0f} % of the films without the label stay below. Several labels together escalate more than {false:.0f} % of normal films (table below). The confidence threshold {confidence} was set where {abstain:.0f} % of the full reports on held-out films lie below. That confidence is the decoder's trust in its words; it does not know whether the heads are right.
 
 {label_rows}
 
@@ -137,6 +137,13 @@ def summary(figures: Figures, facts: Facts) -> str:
         f"{_said(figures, 'query.pairs.as_the_grammar', 3)} of pairs. Another trained wording of a question changes "
         f"its answer in {_said(figures, 'paraphrase.image_present.trained', 3)} of cases, an unseen one in "
         f"{_said(figures, 'paraphrase.image_present.unseen', 3)}.",
+        f"- Where drafts are not the grammar's most: questions on two findings are answered word for word in "
+        f"{_said(figures, 'agreement.question_two.drafts')} (the asked findings with the right certainty in "
+        f"{_said(figures, 'agreement.question_two.bands')}; {_said(figures, 'agreement.question_two.below_threshold')} "
+        "are withheld as too unsure); questions after another finding was told in "
+        f"{_said(figures, 'agreement.question_after_finding.drafts')}; reports on two to four films in "
+        f"{_said(figures, 'agreement.report_studies.drafts')} (number of films and view right in "
+        f"{_said(figures, 'agreement.report_studies.opening')}).",
         f"- Labels with an ACR category escalate {_said(figures, 'escalation.normal.escalated')} of the films without "
         f"a finding and {_said(figures, 'escalation.abnormal.escalated')} of the abnormal ones.",
     ]
@@ -167,8 +174,9 @@ def _blind(facts: Facts) -> str:
             "Every full report says that pneumothorax and heart size are not assessed.",
             f"- Dropped labels of the data, because fewer than {MIN_POSITIVE_PATIENTS} patients have them (patients in brackets): {dropped}. "
             "The other critical findings have no label in the data at all.",
-            f'- A question about one of these is answered with "not assessed": {answered}. Any other finding that a query names is not known, '
-            "and the answer is then a full report that does not speak of it.",
+            f'- A question about one of these is answered with "not assessed": {answered}. Asked for any other finding, '
+            "the model was taught to answer that it is not assessed (table of drafts: how often it does); where it takes the words "
+            "for no question, the answer is a full report that does not speak of it.",
             "- Side, place, size, number, severity and change over time are never stated; no earlier film is compared.",
             "- COVID-19 is not a class.",
         ]
@@ -271,6 +279,7 @@ def text_of(result: train.Result, figures: Figures, facts: Facts, version: str) 
     steps = sum(leg.steps for leg in plan.text.legs)
     return TEMPLATE.format(
         version=version,
+        note=f"- This run: {result.figures['note']}\n" if "note" in result.figures else "",
         summary=summary(figures, facts),
         vision_m=sum(weight.numel() for weight in result.vision.parameters()) / 1e6,
         text_m=sum(weight.numel() for weight in result.text.parameters()) / 1e6,
