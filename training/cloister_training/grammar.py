@@ -98,6 +98,7 @@ NOT_ASSESSED: dict[str, tuple[str, ...]] = {
 }
 # What an answer says of a finding that it has no word for.
 UNKNOWN = "what is asked for"
+NO_HEAD_ORDER = (*NOT_ASSESSED, UNKNOWN)
 
 QUESTIONS: tuple[str, ...] = (
     "is there {x}?",
@@ -175,8 +176,8 @@ CONTEXTS: tuple[str, ...] = (
     "indication: cough.",
 )
 
-# What may stand before a query about something else: a finding that is told is not a finding that
-# is asked for.
+# What may stand before a query and names a finding. Before a wish for a report it changes nothing;
+# before a question the told finding is answered too: an answer may say more than was asked, not less.
 FINDING_CONTEXTS: tuple[str, ...] = (
     "history of {x}.",
     "known {x}.",
@@ -236,7 +237,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Query:
-    """A query and what it asks for: nothing (a full report), labels, or findings without a head."""
+    """A query and what it names: nothing (a full report), labels, or findings without a head. The
+    order in which they are named does not matter: an answer has one order."""
 
     text: str
     labels: tuple[int, ...] = ()
@@ -325,11 +327,13 @@ def full_report(bands: Sequence[Band], films: int, context: Context) -> Draft:
 
 
 def answer(query: Query, bands: Sequence[Band]) -> Draft:
-    """The asked findings, nothing else."""
-    findings = [sentence(LABELS[index], bands[index]) for index in query.labels]
-    impression = [_short(LABELS[index], bands[index]) for index in query.labels]
-    findings += [f"{_capital(phrase)} is not assessed by this model." for phrase in query.not_assessed]
-    impression += [f"{_capital(phrase)}: not assessed." for phrase in query.not_assessed]
+    """The named findings, nothing else: labels in their order, then what has no head in its order."""
+    labels = sorted(query.labels)
+    others = sorted(query.not_assessed, key=NO_HEAD_ORDER.index)
+    findings = [sentence(LABELS[index], bands[index]) for index in labels]
+    impression = [_short(LABELS[index], bands[index]) for index in labels]
+    findings += [f"{_capital(phrase)} is not assessed by this model." for phrase in others]
+    impression += [f"{_capital(phrase)}: not assessed." for phrase in others]
     return Draft(" ".join(findings), " ".join(impression))
 
 
@@ -362,16 +366,32 @@ BY_SENTENCE: dict[str, tuple[Label, Band]] = {
 }
 
 
-def _any_finding(rng: random.Random) -> str:
-    wordings = [label.asked_as for label in LABELS] + list(NOT_ASSESSED.values())
-    return rng.choice(rng.choice(wordings))
+class _Naming:
+    """Draws findings to name in a query, each at most once, and keeps what was named."""
 
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.labels: list[int] = []
+        self.others: list[str] = []
 
-def _in_context(rng: random.Random, text: str) -> str:
-    context = rng.choice(CONTEXTS)
-    if rng.random() < FINDING_CONTEXT_SHARE:
-        context = rng.choice(FINDING_CONTEXTS).format(x=_any_finding(rng))
-    return f"{context} {text}".strip()
+    def name(self) -> str:
+        """The wording of one more finding, with or without a head."""
+        if self.rng.random() < NO_HEAD_SHARE:
+            phrase = self.rng.choice([phrase for phrase in NOT_ASSESSED if phrase not in self.others])
+            self.others.append(phrase)
+            return self.rng.choice(NOT_ASSESSED[phrase])
+        index = self.rng.choice([index for index in range(len(LABELS)) if index not in self.labels])
+        self.labels.append(index)
+        return self.rng.choice(LABELS[index].asked_as)
+
+    def context(self) -> str:
+        """What stands before the query; at times it names a finding."""
+        if self.rng.random() < FINDING_CONTEXT_SHARE:
+            return self.rng.choice(FINDING_CONTEXTS).format(x=self.name())
+        return self.rng.choice(CONTEXTS)
+
+    def query(self, text: str) -> Query:
+        return Query(text.strip(), tuple(self.labels), tuple(self.others))
 
 
 def _word(rng: random.Random) -> str:
@@ -393,30 +413,21 @@ def sample_report_query(rng: random.Random) -> Query:
     """A query for a full report, or one that asks for nothing known."""
     if rng.random() < 0.1:
         return Query(_noise(rng, 24 if rng.random() < LONG_SHARE else 6))
-    return Query(_in_context(rng, rng.choice(REPORT_QUERIES)))
+    return Query(f"{_Naming(rng).context()} {rng.choice(REPORT_QUERIES)}".strip())
 
 
 def sample_question(rng: random.Random, questions: Sequence[str] = QUESTIONS) -> Query:
     """A question for one to three findings, with or without a head, or for something unknown."""
-    template = rng.choice(questions)
+    template, named = rng.choice(questions), _Naming(rng)
+    context = named.context()
     if rng.random() < UNKNOWN_SHARE:
-        return Query(_in_context(rng, template.format(x=_word(rng))), (), (UNKNOWN,))
+        named.others.append(UNKNOWN)
+        return named.query(f"{context} {template.format(x=_word(rng))}")
     if questions is QUESTIONS and rng.random() < NOISY_SHARE:
         template = f"{_noise(rng, 3)} {{x}} {_noise(rng, 3) if rng.random() < 0.5 else ''}".strip()
-    asked: list[str] = []
-    labels: list[int] = []
-    others: list[str] = []
-    for _ in range(rng.choices((1, 2, 3), (0.68, 0.22, 0.10))[0]):
-        if rng.random() < NO_HEAD_SHARE:
-            phrase = rng.choice([phrase for phrase in NOT_ASSESSED if phrase not in others])
-            others.append(phrase)
-            asked.append(rng.choice(NOT_ASSESSED[phrase]))
-        else:
-            index = rng.choice([index for index in range(len(LABELS)) if index not in labels])
-            labels.append(index)
-            asked.append(rng.choice(LABELS[index].asked_as))
+    asked = [named.name() for _ in range(rng.choices((1, 2, 3), (0.68, 0.22, 0.10))[0])]
     text = template.format(x=_joined(asked, rng.choice(("or", "or", "and"))))
-    return Query(_in_context(rng, text), tuple(labels), tuple(others))
+    return named.query(f"{context} {text}")
 
 
 def sample_query(

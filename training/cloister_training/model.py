@@ -10,7 +10,8 @@ What is worth knowing:
   thermometer over the grammar's bands. So the words follow the probabilities by construction; the
   patch tokens are there for a later version.
 - The query's few tokens are lost among hundreds of others, and a short run does not find them. So
-  the encoder also gets their mean as one request token, and the context's sum as another.
+  the encoder also gets their mean as one request token, and as another the sum of the context and
+  of how many films there are: counted over hundreds of patches, two films looked like three.
 - The decoder's output matrix is not tied to its embeddings: tied and untrained, the likeliest
   token is the input token, and a parity test on that proves nothing.
 - Nothing depends on batch mates: no batch statistics at inference, no per-tensor activation scale.
@@ -270,6 +271,7 @@ class TextModel(nn.Module):
         self.asked = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.context = nn.Linear(width, width)
         self.request = nn.Parameter(torch.randn(2, width) * 0.3)
+        self.count = nn.Parameter(torch.randn(config.max_films, width) * 0.3)
         # Where the grammar changes its words, per label, as logits; set before the text training.
         start = torch.tensor((MAX_ABSENT, *UPPER_EDGES)).logit()
         self.register_buffer("edges", start.repeat(config.labels, 1))
@@ -303,8 +305,11 @@ class TextModel(nn.Module):
         steps = torch.sigmoid((logits - self.edges) * STEEPNESS)
         return self.thermometer(torch.cat([steps, logits / 4.0], dim=2)) + self.label
 
-    def request_tokens(self, text_ids: Tensor, text_mask: Tensor, embedded: Tensor) -> Tensor:
-        """What is asked (mean over the query's tokens) and the context (sum of its three)."""
+    def request_tokens(
+        self, film_mask: Tensor, text_ids: Tensor, text_mask: Tensor, embedded: Tensor
+    ) -> Tensor:
+        """What is asked (mean over the query's tokens), and the context (sum of its three) with the
+        number of films."""
         context = ((text_ids > QUERY) & (text_ids < len(SPECIAL))).long() * text_mask
         begun = (torch.cumsum((text_ids == QUERY).long(), dim=1) > 0).long()
         query = begun * text_mask * (1 - context)
@@ -312,6 +317,9 @@ class TextModel(nn.Module):
         # <query> itself is counted, so that an empty query has a mean too.
         asked = self.asked((embedded * query).sum(dim=1) / query.sum(dim=1).clamp(min=1.0))
         about = self.context((embedded * context.to(embedded.dtype).unsqueeze(2)).sum(dim=1))
+        counts = torch.arange(1, self.config.max_films + 1)
+        given = film_mask.sum(dim=1, keepdim=True) == counts
+        about = about + given.to(embedded.dtype) @ self.count
         return torch.stack([asked, about], dim=1) + self.request
 
     def film_part(self, image_tokens: Tensor, places: Tensor | None) -> Tensor:
@@ -361,7 +369,7 @@ class TextModel(nn.Module):
         films = self.film_part(image_tokens, places)
         labels = self.label_tokens(image_tokens, film_mask)
         embedded = self.embed(text_ids)
-        labels = torch.cat([labels, self.request_tokens(text_ids, text_mask, embedded)], dim=1)
+        labels = torch.cat([labels, self.request_tokens(film_mask, text_ids, text_mask, embedded)], dim=1)
         x = torch.cat([films, labels, embedded], dim=1)
         film_places = film_mask.unsqueeze(2).expand(-1, -1, per_film).flatten(1)
         mask = torch.cat([film_places, torch.ones_like(labels[:, :, 0], dtype=torch.long), text_mask], 1)

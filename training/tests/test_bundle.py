@@ -48,7 +48,7 @@ def manifest_of(folder: Path) -> dict[str, object]:
 def test_a_checkpoint_becomes_a_bundle_whose_hashes_hold(exported: Exported, runs: Path) -> None:
     out = runs / "bundle"
     manifest = tomllib.loads((out / "bundle.toml").read_text(encoding="utf-8"))
-    assert manifest["version"] == "0.2.0"
+    assert manifest["version"] == bundle.VERSION
     assert manifest["evaluated"] is False  # no figures yet
     assert [label["name"] for label in manifest["labels"]] == [label.name for label in grammar.LABELS]
     assert manifest["graphs"]["vocabulary"] == exported.tokens.get_vocab_size()

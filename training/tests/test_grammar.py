@@ -87,3 +87,32 @@ def test_what_a_draft_states_is_read_back_from_its_words() -> None:
 
 def test_words_that_are_not_the_grammars_state_nothing() -> None:
     assert grammar.read_bands(grammar.Draft("Mass effect is gone. No dragon is seen.", "Fine.")) == {}
+
+
+def test_an_answer_has_one_order_whatever_the_order_of_the_question() -> None:
+    bands = [Band.POSSIBLE] * len(LABELS)
+    others = tuple(grammar.NOT_ASSESSED)[:2]
+    asked = Query("mass or effusion, fracture or ptx?", (8, 4), others[::-1])
+    assert grammar.answer(asked, bands) == grammar.answer(Query("", (4, 8), others), bands)
+    assert grammar.answer(asked, bands).findings.startswith(
+        "Pleural effusion is possible. A mass is possible."
+    )
+
+
+def test_every_finding_that_a_question_names_is_answered() -> None:
+    rng = random.Random(5)
+    told = 0
+    for _ in range(2000):
+        query = grammar.sample_question(rng)
+        named = [*(LABELS[index].asked_as for index in query.labels)]
+        named += [grammar.NOT_ASSESSED[phrase] for phrase in query.not_assessed if phrase != grammar.UNKNOWN]
+        assert all(any(wording in query.text for wording in wordings) for wordings in named)
+        told += any(query.text.startswith(text.split("{x}")[0]) for text in grammar.FINDING_CONTEXTS)
+    assert told > 100
+
+
+def test_a_finding_told_before_a_wish_for_a_report_changes_nothing() -> None:
+    rng = random.Random(6)
+    queries = [grammar.sample_report_query(rng) for _ in range(1000)]
+    assert any(query.text.startswith("history of ") for query in queries)
+    assert not any(query.labels or query.not_assessed for query in queries)

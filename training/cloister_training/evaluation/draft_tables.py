@@ -27,6 +27,7 @@ KINDS = {
     "report_studies": "full report, two to four films",
     "report_other_wording": "full report, asked for in other words",
     "report_after_context": "full report, clinical context in front",
+    "report_after_finding": "full report, a finding told in front",
     "report_noise": "words that ask for nothing known",
     "question_one": "question on one finding",
     "question_two": "question on two findings",
@@ -35,7 +36,7 @@ KINDS = {
     "question_unknown": "question on something that the grammar has no word for",
     "question_unseen_wording": "question in a wording kept out of training",
     "question_after_context": "question, clinical context in front",
-    "question_after_finding": "question, another finding told in front",
+    "question_after_finding": "question, another finding told in front (both are answered)",
 }
 REMOVED = {
     "zero_pixels": "pixels all zero",

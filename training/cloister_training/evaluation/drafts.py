@@ -259,9 +259,16 @@ def _kinds() -> dict[str, Callable[[random.Random], Query]]:
 
     def after_finding(rng: random.Random) -> Query:
         query = one(rng)
-        told = rng.choice([label for label in grammar.LABELS if label != grammar.LABELS[query.labels[0]]])
-        context = rng.choice(grammar.FINDING_CONTEXTS).format(x=rng.choice(told.asked_as))
-        return Query(f"{context} {query.text}", query.labels)
+        told = rng.choice([index for index in range(len(grammar.LABELS)) if index not in query.labels])
+        wording = rng.choice(grammar.LABELS[told].asked_as)
+        return Query(
+            f"{rng.choice(grammar.FINDING_CONTEXTS).format(x=wording)} {query.text}", (told, *query.labels)
+        )
+
+    def report_after_finding(rng: random.Random) -> Query:
+        told = rng.choice(rng.choice(grammar.LABELS).asked_as)
+        context = rng.choice(grammar.FINDING_CONTEXTS).format(x=told)
+        return Query(f"{context} {report(rng).text}".strip())
 
     def report(rng: random.Random) -> Query:
         return Query(rng.choice(grammar.REPORT_QUERIES))
@@ -277,6 +284,7 @@ def _kinds() -> dict[str, Callable[[random.Random], Query]]:
         "question_after_finding": after_finding,
         "report_other_wording": report,
         "report_after_context": lambda rng: in_front(rng, report(rng)),
+        "report_after_finding": report_after_finding,
         "report_noise": lambda rng: Query(_noise(rng)),
     }
 
