@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cloister_log::disk::Disk;
 use cloister_runtime::Shutdown;
 use tokio::process::{Child, Command};
 
@@ -25,9 +26,14 @@ async fn a_room_to_be_killed() {
         return;
     };
     let config = Config::load(Path::new(&path)).unwrap();
-    crate::room::run_with(config, Engine::PassThrough, Shutdown::new())
-        .await
-        .unwrap();
+    crate::room::run_with(
+        config,
+        Engine::PassThrough,
+        Disk::default(),
+        Shutdown::new(),
+    )
+    .await
+    .unwrap();
 }
 
 async fn start(site: &Site) -> Child {
