@@ -15,6 +15,9 @@ use crate::spool::{Id, Spool};
 
 /// After a fault, and for ever if nothing is due: a change wakes us anyway.
 const AGAIN: Duration = Duration::from_mins(1);
+/// Between a change and the look at it: films come in hundreds a second, and this looks at all of
+/// them.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Looks for studies whose time is over until `shutdown`.
 pub(crate) async fn run(spool: Spool, audit: AuditLog, keep: Keep, shutdown: Shutdown) {
@@ -22,6 +25,10 @@ pub(crate) async fn run(spool: Spool, audit: AuditLog, keep: Keep, shutdown: Shu
         let changed = spool.changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
+        let change = async {
+            changed.await;
+            tokio::time::sleep(PAUSE).await;
+        };
         let (over, next) = spool.worklist().over(keep, now_unix_ms());
         for study in over {
             if let Err(error) = erase(&spool, &audit, study, keep).await {
@@ -34,7 +41,7 @@ pub(crate) async fn run(spool: Spool, audit: AuditLog, keep: Keep, shutdown: Shu
         });
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = changed => {}
+            () = change => {}
             () = tokio::time::sleep(left) => {}
         }
     }

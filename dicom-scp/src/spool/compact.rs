@@ -58,9 +58,15 @@ impl Current {
         for entry in std::fs::read_dir(dir)? {
             let other = entry?.path();
             let name = other.file_name().and_then(|name| name.to_str());
-            if other != path && name.is_some_and(|name| name == "log" || name.starts_with("log-")) {
+            let of_log = |name: &str| name == "log" || name.starts_with("log-");
+            if other != path && name.is_some_and(of_log) {
                 remove_log(disk, &other)?;
                 disk.sync_dir(dir)?;
+            } else if other
+                .extension()
+                .is_some_and(|extension| extension == "tmp")
+            {
+                disk.remove_file(&other)?;
             }
         }
         Ok(Self { log, generation })

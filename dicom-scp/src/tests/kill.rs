@@ -17,6 +17,7 @@ use crate::Config;
 use crate::redact::Engine;
 
 const CONFIG: &str = "CLOISTER_TEST_CONFIG";
+/// Of the default run; `CLOISTER_KILLS` asks for more.
 const KILLS: u32 = 12;
 
 #[tokio::test]
@@ -92,7 +93,9 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
         }
     });
     let seed = std::process::id();
-    for kill in 0..KILLS {
+    let kills = std::env::var("CLOISTER_KILLS").ok();
+    let kills = kills.and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    for kill in 0..kills {
         // Any moment will do; the seed is in the message below.
         let wait = u64::from((seed.wrapping_mul(2_654_435_761).wrapping_add(kill * 97)) % 400);
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -140,7 +143,7 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
     let audit = site.state().join("audit");
     cloister_audit::verify_directory(&audit, "test/dicom-scp/0", &site.audit_key).unwrap();
     println!(
-        "{KILLS} kills, {studies} studies, {} films, {} reports",
+        "{kills} kills, {studies} studies, {} films, {} reports",
         expected.len(),
         reports.len()
     );

@@ -349,6 +349,8 @@ retry_max_ms = 200
 
     pub(super) async fn start_on(&self, config: Config, disk: Disk) -> Room {
         let shutdown = Shutdown::new();
+        // One of a room that ended badly would be believed.
+        drop(std::fs::remove_file(self.state().join("ready.json")));
         let running = tokio::spawn(crate::room::run_with(
             config,
             Engine::PassThrough,
