@@ -342,12 +342,16 @@ async fn subject(gateway: &Gateway, study: Id) -> Result<Option<Subject>, Later>
     let Some(Ok(calling)) = first.as_deref().map(AeTitle::parse) else {
         return Ok(None);
     };
-    let mut tags = Default::default();
+    let mut tags = <[String; 3]>::default();
     if gateway.routes.looks_at_tags() {
         let spool = gateway.spool.clone();
         let task = tokio::task::spawn_blocking(move || routing_tags(&spool, study, &objects));
-        // A panic over hostile bytes leaves the tags empty, as an unreadable film does.
-        tags = task.await.unwrap_or(Ok(Default::default()))?;
+        match task.await {
+            Ok(read) => tags = read?,
+            // A panic over hostile bytes: whose it is cannot be told, so nobody gets it.
+            Err(error) if error.is_panic() => return Ok(None),
+            Err(_) => return Err(Later::Stopping),
+        }
     }
     let tags = Phi::new(tags);
     Ok(Some(Subject { calling, tags }))
@@ -369,11 +373,11 @@ fn routing_tags(spool: &Spool, study: Id, objects: &[Id]) -> Result<[String; 3],
             [INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME].map(|tag| {
                 let value = object.element_opt(tag).ok().flatten();
                 let text = value.and_then(|element| element.to_str().ok());
-                text.map(|text| text.into_owned()).unwrap_or_default()
+                text.map(std::borrow::Cow::into_owned).unwrap_or_default()
             }),
         );
     }
-    Ok(Default::default())
+    Ok(<[String; 3]>::default())
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ enum QuarantineCommand {
 
 pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
     let socket = args.control.socket()?;
-    let ask = |request| Request::Quarantine(request);
+    let ask = Request::Quarantine;
     match &args.command {
         QuarantineCommand::List => {
             let entries = control::quarantine(&socket).await?;

@@ -188,21 +188,26 @@ impl Rule {
     }
 }
 
-/// `credential:NAME` is a file in the folder that systemd names, anything else a path.
-fn key_source(key: &str, base: &Path, text: &str) -> Result<KeySource, ConfigError> {
-    let Some(name) = text.strip_prefix("credential:") else {
-        return Ok(KeySource(base.join(text)));
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-        return Err(ConfigError::invalid(key, "no name of a credential"));
-    }
-    match std::env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(dir) => Ok(KeySource(PathBuf::from(dir).join(name))),
-        None => Err(ConfigError::invalid(
-            key,
-            "systemd names no $CREDENTIALS_DIRECTORY",
-        )),
+/// Turns the configuration's words for a secret into its file: `credential:NAME` is one in the folder
+/// that systemd names, anything else a path.
+pub(super) struct Secrets<'a> {
+    pub(super) base: &'a Path,
+    pub(super) credentials: Option<PathBuf>,
+}
+
+impl Secrets<'_> {
+    pub(super) fn source(&self, key: &str, text: &str) -> Result<KeySource, ConfigError> {
+        let Some(name) = text.strip_prefix("credential:") else {
+            return Ok(KeySource(self.base.join(text)));
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(ConfigError::invalid(key, "no name of a credential"));
+        }
+        let dir = self.credentials.as_ref();
+        let dir = dir
+            .ok_or_else(|| ConfigError::invalid(key, "systemd names no $CREDENTIALS_DIRECTORY"))?;
+        Ok(KeySource(dir.join(name)))
     }
 }
 
@@ -429,9 +434,13 @@ impl Raw {
             .map(|hours| Duration::from_secs(hours.saturating_mul(3600)))?,
             deadline: millis("sidecar.deadline_ms", self.sidecar.deadline_ms)?,
         };
+        let secrets = Secrets {
+            base,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        };
         let previous = self.keys.wrapping_previous.iter();
         let wrapping_previous = previous
-            .map(|text| key_source("keys.wrapping_previous", base, text))
+            .map(|text| secrets.source("keys.wrapping_previous", text))
             .collect::<Result<Vec<_>, _>>()?;
         let own = rustix::process::geteuid().as_raw();
         Ok(Config {
@@ -458,15 +467,12 @@ impl Raw {
             admin: self.listen.admin,
             receive,
             keys: KeyFiles {
-                wrapping: key_source("keys.wrapping", base, &self.keys.wrapping)?,
+                wrapping: secrets.source("keys.wrapping", &self.keys.wrapping)?,
                 wrapping_previous,
-                pseudonym: key_source("keys.pseudonym", base, &self.keys.pseudonym)?,
-                manifest_signing: key_source(
-                    "keys.manifest_signing",
-                    base,
-                    &self.keys.manifest_signing,
-                )?,
-                audit_signing: key_source("keys.audit_signing", base, &self.keys.audit_signing)?,
+                pseudonym: secrets.source("keys.pseudonym", &self.keys.pseudonym)?,
+                manifest_signing: secrets
+                    .source("keys.manifest_signing", &self.keys.manifest_signing)?,
+                audit_signing: secrets.source("keys.audit_signing", &self.keys.audit_signing)?,
             },
             directory_file: base.join(self.directory.file),
             enrolment_key: base.join(self.directory.enrolment_key),

@@ -148,3 +148,34 @@ recipient = "group:b"
     assert_eq!((config.keep.forwarded_ms, config.operators.len()), (0, 2));
     assert!(config.routes.looks_at_tags());
 }
+
+#[test]
+fn a_secret_is_a_file_beside_the_configuration_or_a_credential_of_systemd() {
+    let secrets = |credentials: Option<&str>| super::raw::Secrets {
+        base: std::path::Path::new("/etc/cloister"),
+        credentials: credentials.map(Into::into),
+    };
+    let source = |credentials, text| {
+        let source = secrets(credentials).source("keys.wrapping", text).ok()?;
+        Some(source.path().to_str().unwrap().to_owned())
+    };
+    let systemd = Some("/run/credentials/cloister.service");
+    for (credentials, text, path) in [
+        (
+            systemd,
+            "pki/wrapping.key",
+            Some("/etc/cloister/pki/wrapping.key"),
+        ),
+        (
+            systemd,
+            "credential:wrapping",
+            Some("/run/credentials/cloister.service/wrapping"),
+        ),
+        (None, "credential:wrapping", None),
+        (systemd, "credential:", None),
+        (systemd, "credential:..", None),
+        (systemd, "credential:a/b", None),
+    ] {
+        assert_eq!(source(credentials, text).as_deref(), path, "{text}");
+    }
+}

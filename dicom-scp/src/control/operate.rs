@@ -91,7 +91,7 @@ impl Operation<'_> {
     pub(super) async fn vault(&self, request: VaultRequest) -> Answer {
         match request {
             VaultRequest::Lookup(asked) => {
-                let done = self.lookup(asked).await;
+                let done = self.lookup(&asked).await;
                 self.answer("vault_lookup", Action::VaultLookedUp, done)
                     .await
             }
@@ -234,10 +234,10 @@ impl Operation<'_> {
         Ok(Answer::Done(Done::Purged))
     }
 
-    async fn lookup(&self, asked: String) -> Result<Answer, Refused> {
+    async fn lookup(&self, asked: &str) -> Result<Answer, Refused> {
         self.allowed()?;
         let vault = self.desk.vault.clone();
-        let text = asked.clone();
+        let text = asked.to_owned();
         let found = tokio::task::spawn_blocking(move || vault.find(&text));
         let found = found.await.map_err(|_| Refused::Failed)??;
         if found.is_empty() {
@@ -245,7 +245,7 @@ impl Operation<'_> {
         }
         let event = Event::new(Action::VaultLookedUp).count(found.len() as u32);
         // The question may be an identifier itself: only a pseudonym goes on record.
-        let event = match Pseudonym::parse(&asked) {
+        let event = match Pseudonym::parse(asked) {
             Ok(pseudonym) if found.iter().any(|found| found.pseudonym() == asked) => {
                 event.study(pseudonym)
             }

@@ -118,6 +118,22 @@ fn open(dir: &Path, safe: &Safe, disk: &Disk, keys: Arc<Keys>) -> Result<Opened,
     })
 }
 
+/// As [`open`]: the last thread of the run before may still have to let go of a log.
+fn reopen(dir: &Path, safe: &Safe, disk: &Disk, keys: &Arc<Keys>) -> Result<Opened, SpoolError> {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let opened = open(dir, safe, disk, Arc::clone(keys));
+        match opened {
+            Err(error)
+                if error.to_string().contains("in use") && std::time::Instant::now() < deadline =>
+            {
+                std::thread::yield_now();
+            }
+            other => return other,
+        }
+    }
+}
+
 impl Run<'_> {
     /// Sends a film; the note under which its acknowledgement stands.
     async fn send(&self, opened: &Opened, film: &Film) -> Option<usize> {
@@ -206,7 +222,7 @@ impl Run<'_> {
 
         // A restart with a new wrapping key.
         let keys = safe.keys("second", &["first"]);
-        let opened = open(self.dir, safe, &self.disk, keys)?;
+        let opened = reopen(self.dir, safe, &self.disk, &keys)?;
         let spool = opened.store.spool.clone();
         drop(opened.vault.rotate());
         drop(spool.renew_keys().await);
@@ -290,10 +306,9 @@ fn study_id(spool: &Spool, study: u32) -> Id {
 
 /// Opens what is left and looks for every acknowledged film.
 fn verify(dir: &Path, safe: &Safe, notes: &[usize], outside: &Outside) -> Result<(), String> {
-    let disk = Disk::default();
     let keys = safe.keys("second", &["first"]);
-    let opened =
-        open(dir, safe, &disk, keys).map_err(|error| format!("it does not open: {error}"))?;
+    let opened = reopen(dir, safe, &Disk::default(), &keys);
+    let opened = opened.map_err(|error| format!("it does not open: {error}"))?;
     let spool = &opened.store.spool;
     let erased = outside.erased.lock().unwrap();
     let erased: BTreeSet<usize> = notes

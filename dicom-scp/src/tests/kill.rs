@@ -108,7 +108,23 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
     let studies = acknowledged.len() / 3;
     let room = Room::elsewhere(&site);
     room.settled(studies).await;
-    assert!(room.quarantine().await.is_empty());
+    // Killed three times over one film: that looks like the film's fault. An operator knows better.
+    loop {
+        let entries = room.quarantine().await;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            assert_eq!(entry.reason, "PROCESS_DIED", "seed {seed}");
+            let request = format!("{{\"quarantine\":{{\"release\":\"{}\"}}}}", entry.object);
+            let answer = room.request(&request).await;
+            assert!(
+                matches!(answer, crate::control::Answer::Done(_)),
+                "{answer:?}"
+            );
+        }
+        room.settled(studies).await;
+    }
     // The first submission under a report id is the one that a sidecar keeps.
     let mut reports = BTreeMap::new();
     for seen in site.listener.seen() {

@@ -1,6 +1,7 @@
 //! How objects and studies leave the worklist, and when they may.
 
 use super::{Forgotten, ObjectState, Study, VersionState, Worklist};
+use crate::quarantine::Reason;
 use crate::spool::Id;
 use crate::spool::record::Record;
 
@@ -33,7 +34,17 @@ impl Worklist {
         };
         let counts =
             matches!(object.state, ObjectState::Quarantined { reason, .. } if reason.withholds());
-        self.forget_content(&object.stored.instance, &object.stored.content);
+        // A damaged one's are forgotten already, and may be a second copy's by now.
+        let damaged = matches!(
+            object.state,
+            ObjectState::Quarantined {
+                reason: Reason::Damaged,
+                ..
+            }
+        );
+        if !damaged {
+            self.forget_content(&object.stored.instance, &object.stored.content);
+        }
         if let Some(study) = self.studies.get_mut(&object.stored.study) {
             study.objects.retain(|_, other| *other != id);
             study.purged += u32::from(counts);
@@ -66,7 +77,10 @@ impl Worklist {
 
     pub(super) fn forget_content(&mut self, instance: &[u8; 32], content: &[u8; 32]) {
         if let Some(contents) = self.instances.get_mut(instance) {
-            contents.retain(|other| other != content);
+            // One object's: another one may have the same bytes.
+            if let Some(at) = contents.iter().position(|other| other == content) {
+                contents.swap_remove(at);
+            }
             if contents.is_empty() {
                 self.instances.remove(instance);
             }

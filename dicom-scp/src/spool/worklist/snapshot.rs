@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::quarantine::DeadReason;
     use crate::spool::record::StoredRecord;
+    use crate::spool::worklist::Novelty::{Duplicate, New};
     use crate::spool::worklist::{Keep, VersionState};
 
     fn id(byte: u8) -> Id {
@@ -131,7 +132,7 @@ mod tests {
                 meta: vec![extra],
             },
             7 => {
-                let reasons = [Reason::Damaged, Reason::NoRoute, Reason::UidConflict];
+                let reasons = [Reason::ProcessDied, Reason::NoRoute, Reason::UidConflict];
                 let reason = reasons[usize::from(extra) % 3];
                 Record::Quarantined {
                     object,
@@ -174,6 +175,30 @@ mod tests {
             .iter()
             .map(|record| serde_json::to_string(record).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn a_damaged_film_is_still_new_in_a_snapshot_and_its_purge_leaves_the_second_copy_alone() {
+        let mut list = Worklist::default();
+        list.apply(0, record(0, 1, 1, 1));
+        let (object, at_unix_ms) = (id(101), 0);
+        let reason = Reason::Damaged;
+        list.apply(
+            1,
+            Record::Quarantined {
+                object,
+                reason,
+                at_unix_ms,
+            },
+        );
+        let mut again = Worklist::default();
+        for (sequence, record) in (0_u64..).zip(list.snapshot()) {
+            again.apply(sequence, record);
+        }
+        assert_eq!(again.novelty(&[1; 32], &[1; 32]), New);
+        again.apply(9, record(0, 1, 2, 1));
+        again.apply(10, Record::Purged { object, at_unix_ms });
+        assert_eq!(again.novelty(&[1; 32], &[1; 32]), Duplicate);
     }
 
     proptest! {
