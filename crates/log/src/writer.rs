@@ -115,7 +115,7 @@ impl Writer {
         if result.is_ok() {
             active.end += bytes.len() as u64;
             self.publish(&active, offsets);
-        } else if !self.withdraw(&active) {
+        } else if !self.withdraw(&active) && matches!(result, Err(LogError::Full)) {
             // The batch may be there after a restart: "full" would promise that it is not.
             result = Err(LogError::Closed);
         }
