@@ -17,6 +17,7 @@ mod serve;
 mod studies;
 mod submit;
 mod unseal;
+mod vault;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -70,6 +71,8 @@ enum Command {
     Submit(submit::Args),
     /// Open a file that `seal` made.
     Unseal(unseal::Args),
+    /// Who is behind a pseudonym; keys and copies of the gateway's vault.
+    Vault(vault::Args),
 }
 
 /// Runs one command.
@@ -93,5 +96,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Command::Studies(args) => studies::run(&args, out).await,
         Command::Submit(args) => submit::run(args, out).await,
         Command::Unseal(args) => unseal::run(&args, out),
+        Command::Vault(args) => vault::run(&args, out).await,
     }
 }

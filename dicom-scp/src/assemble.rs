@@ -11,12 +11,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::error::{Later, SpoolError, StepError};
-use crate::keys;
+use crate::keys::{self, SecretKey};
 use crate::metric::{self, StudyState};
 use crate::pipeline::Gateway;
 use crate::quarantine::Reason;
 use crate::spool::record::{Record, now_unix_ms};
-use crate::spool::sealed::{self, SealedReader, Slot};
+use crate::spool::sealed::{SealedReader, Slot};
 use crate::spool::worklist::{Due, ObjectState};
 use crate::spool::{Id, Spool};
 
@@ -44,12 +44,11 @@ impl Assembled {
         let calling =
             AeTitle::parse(&calling).map_err(|_| StepError::Quarantine(Reason::Damaged))?;
         let key = spool.study_key(study)?;
-        let reader = SealedReader::open(&spool.objects(), id, &keys::cipher(&key), Slot::Study)?;
         Ok(Self {
             id,
             study,
             calling,
-            encoded: reader.read_all()?,
+            encoded: read_object(spool, id, &key)?,
         })
     }
 
@@ -69,6 +68,15 @@ impl Assembled {
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.encoded
     }
+}
+
+/// The Part 10 file of an object whose key the study's key wraps.
+pub(crate) fn read_object(
+    spool: &Spool,
+    id: Id,
+    key: &SecretKey,
+) -> Result<Zeroizing<Vec<u8>>, SpoolError> {
+    SealedReader::open(&spool.objects(), id, &keys::cipher(key), Slot::Study)?.read_all()
 }
 
 /// Looks for quiet studies until `shutdown`.
@@ -103,11 +111,12 @@ async fn assemble(gateway: &Gateway, due: Due) -> Result<(), Later> {
         replaces,
         objects,
     } = due;
+    let held = gateway.spool.hold().await;
     let (spool, ids) = (gateway.spool.clone(), objects.clone());
     let rewrapped = tokio::task::spawn_blocking(move || {
         let key = spool.study_key(study)?;
         for id in ids {
-            match sealed::rewrap(&spool.objects(), id, spool.keys().wrapping(), &key) {
+            match spool.rewrap(id, &key) {
                 // Found again, and quarantined, when the object is opened.
                 Ok(())
                 | Err(
@@ -140,6 +149,7 @@ async fn assemble(gateway: &Gateway, due: Due) -> Result<(), Later> {
         .await
         .map_err(|_| Later::Audit)?;
     gateway.spool.append(record).await?;
+    drop(held);
     metric::study(StudyState::Assembled);
     tracing::info!(%report, version, objects = count, "Assembled a study.");
     Ok(())

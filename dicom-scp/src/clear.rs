@@ -19,7 +19,7 @@ use crate::metric::{self, Step};
 use crate::quarantine::Reason;
 use crate::redact::Redacted;
 use crate::spool::record::Record;
-use crate::spool::sealed::{SealedReader, SealedWriter, Slot};
+use crate::spool::sealed::{SealedReader, Slot};
 use crate::spool::worklist::ObjectState;
 use crate::spool::{Id, Spool};
 
@@ -31,6 +31,9 @@ const META: &[u8] = b"cleared-meta-v1";
 struct Meta {
     facts: Facts,
     object_bytes: u64,
+    /// Absent in what an older version cleared.
+    #[serde(default)]
+    rendition_bytes: u64,
     object_sha256: [u8; 32],
     rendition_sha256: [u8; 32],
     redacted_boxes: u32,
@@ -64,6 +67,11 @@ impl Cleared {
     /// Bytes of the object; the rendition follows it in the same file.
     pub(crate) fn object_bytes(&self) -> u64 {
         self.meta.object_bytes
+    }
+
+    /// Bytes of the rendition, 0 if an older version cleared it.
+    pub(crate) fn rendition_bytes(&self) -> u64 {
+        self.meta.rendition_bytes
     }
 
     /// Reads object and rendition, in this order.
@@ -116,7 +124,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
     }
     let cipher = keys::cipher(&key);
     let file = Id::random()?;
-    let mut writer = SealedWriter::create(&spool.cleared(), file, &cipher, Slot::Study)?;
+    let mut writer = spool.write_cleared(file, &cipher)?;
     writer.write(&object)?;
     writer.write(&rendition)?;
     writer.finish()?;
@@ -124,6 +132,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
     let meta = Meta {
         facts,
         object_bytes: object.len() as u64,
+        rendition_bytes: rendition.len() as u64,
         object_sha256: Sha256::digest(&object).into(),
         rendition_sha256: Sha256::digest(&rendition).into(),
         redacted_boxes,

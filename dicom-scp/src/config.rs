@@ -23,9 +23,16 @@
 //! idle_timeout_ms = 30000              # for each PDU
 //! association_timeout_ms = 3600000     # for the whole association
 //!
-//! [keys]                               # each a 0600 file
+//! [spool]                              # every key has a default
+//! min_free_bytes = 1073741824          # objects are refused (A700) while less is free on the disk
+//! max_bytes = 107374182400             # … or while the spool's files are longer; absent = no limit
+//!
+//! [keys]                               # each a 0600 file, or "credential:NAME" for a file of that
+//!                                      # name in systemd's $CREDENTIALS_DIRECTORY
 //! wrapping = "pki/wrapping.key"                  # 32 bytes
-//! pseudonym = "pki/pseudonym.key"                # 32 bytes
+//! wrapping_previous = []                         # open what was wrapped before; newest first, until
+//!                                                # `cloister vault rotate` has wrapped it again
+//! pseudonym = "pki/pseudonym.key"                # 32 bytes; read at every start, counts at the first
 //! manifest_signing = "pki/manifest-signing.key"  # Ed25519, PKCS#8 PEM
 //! audit_signing = "pki/audit-dicom-scp.key"      # Ed25519, PKCS#8 PEM
 //!
@@ -35,8 +42,11 @@
 //!
 //! [route]
 //! default_recipient = "group:radiology"   # absent: no matching rule means quarantine (NO_ROUTE)
-//! [[route.rule]]                          # first match wins
+//! [[route.rule]]                          # first match wins; at least one of the four
 //! calling_ae = "CT_1"
+//! institution = "*general hospital*"      # (0008,0080); * = any text, case does not matter
+//! modality = "DX"                         # (0008,0060)
+//! referring_physician = "Doe^*"           # (0008,0090)
 //! recipient = "spiffe://example.org/clinician/house"
 //!
 //! [[modality]]                         # what is known about a calling AE
@@ -48,6 +58,16 @@
 //! query = "Findings and impression"
 //! urgency = "routine"                  # stat, urgent, routine
 //! parallel = 2                         # studies worked on at a time
+//! max_objects = 64                     # what the server takes; more is a dead letter at once
+//! max_rendition_bytes = 50331648       # likewise, of all renditions together
+//!
+//! [retention]                          # identified data are erased, their keys first
+//! forwarded_hours = 168                # after the newest report of a study is released
+//! quarantined_days = 30                # after an object went to quarantine; the later of both counts
+//!
+//! [control]
+//! operators = []                       # user ids that may release, purge, retry and use the vault;
+//!                                      # empty = only the one that the room runs as
 //!
 //! [redact]
 //! detector_bundle = "models/text-ppocr"
@@ -63,7 +83,8 @@
 //! key = "pki/gateway.key"
 //! peer_ca = "pki/ca.crt"
 //! retry_initial_ms = 500
-//! retry_max_ms = 30000
+//! retry_max_ms = 30000                 # waits double up to this, less a random part
+//! give_up_after_hours = 72             # then the study is a dead letter
 //! deadline_ms = 600000                 # of one attempt
 //! ```
 
@@ -79,6 +100,8 @@ use cloister_runtime::ConfigError;
 use cloister_tls::{SpiffeId, TlsFiles};
 
 use crate::route::Routes;
+use crate::spool::space::Limits;
+use crate::spool::worklist::Keep;
 
 mod raw;
 
@@ -90,6 +113,10 @@ pub struct Config {
     pub(crate) dimse: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) receive: ReceiveConfig,
+    pub(crate) spool: Limits,
+    pub(crate) keep: Keep,
+    /// User ids that may change things over the control socket.
+    pub(crate) operators: Vec<u32>,
     pub(crate) keys: KeyFiles,
     pub(crate) directory_file: PathBuf,
     pub(crate) enrolment_key: PathBuf,
@@ -127,10 +154,27 @@ impl ReceiveConfig {
 /// Where the secrets are.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyFiles {
-    pub(crate) wrapping: PathBuf,
-    pub(crate) pseudonym: PathBuf,
-    pub(crate) manifest_signing: PathBuf,
-    pub(crate) audit_signing: PathBuf,
+    pub(crate) wrapping: KeySource,
+    /// Newest first.
+    pub(crate) wrapping_previous: Vec<KeySource>,
+    pub(crate) pseudonym: KeySource,
+    pub(crate) manifest_signing: KeySource,
+    pub(crate) audit_signing: KeySource,
+}
+
+/// A secret's file: named by the configuration, or handed over by systemd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeySource(PathBuf);
+
+impl KeySource {
+    #[cfg(test)]
+    pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 /// What is asked about a study, and when it counts as complete.
@@ -140,6 +184,9 @@ pub(crate) struct StudyConfig {
     pub(crate) query: String,
     pub(crate) urgency: Urgency,
     pub(crate) parallel: usize,
+    /// More cleared objects than this are never forwarded together.
+    pub(crate) max_objects: usize,
+    pub(crate) max_rendition_bytes: u64,
 }
 
 /// Where cleared studies go.
@@ -150,6 +197,7 @@ pub(crate) struct SidecarConfig {
     pub(crate) tls: TlsFiles,
     pub(crate) retry_initial: Duration,
     pub(crate) retry_max: Duration,
+    pub(crate) give_up_after: Duration,
     pub(crate) deadline: Duration,
 }
 

@@ -5,12 +5,14 @@ use std::io;
 use cloister_log::LogError;
 
 use crate::keys::KeyError;
-use crate::quarantine::Reason;
+use crate::quarantine::{DeadReason, Reason};
 use crate::spool::Id;
 
 /// The spool cannot do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
+    #[error("a directory of the spool could not be synced; restart when the disk is mended")]
+    Distrusted,
     #[error("no space left in the spool")]
     Full,
     #[error("spool input/output failed: {0}")]
@@ -21,6 +23,8 @@ pub(crate) enum SpoolError {
     Log(#[source] LogError),
     #[error("the file of acknowledged object {object} is missing")]
     Missing { object: Id },
+    #[error("spool/current names a log that is not there")]
+    NoLog,
     #[error("no randomness")]
     Randomness,
     #[error("record {sequence} of the spool's log is not one of this version")]
@@ -71,6 +75,8 @@ pub(crate) enum Later {
     Refused(tonic::Code),
     #[error("sealing failed")]
     Seal,
+    #[error("the study is never going to be taken: {}", .0.code())]
+    Never(DeadReason),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the room stops")]

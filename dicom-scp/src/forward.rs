@@ -27,6 +27,7 @@ use crate::error::{Later, SpoolError};
 use crate::keys::SecretKey;
 use crate::metric::{self, Attempt, Step};
 use crate::pipeline::Gateway;
+use crate::quarantine::DeadReason;
 use crate::spool::record::now_unix_ms;
 use crate::spool::worklist::Version;
 use crate::spool::{Id, Spool};
@@ -268,6 +269,12 @@ fn refusal(status: &Status) -> Later {
         | Code::Cancelled
         | Code::Unknown
         | Code::Internal) => Later::Unavailable(code),
+        // About the study itself: the same bytes get the same answer.
+        Code::InvalidArgument
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::AlreadyExists => Later::Never(DeadReason::Refused),
+        // About certificates, directories and versions, which somebody may mend.
         code => Later::Refused(code),
     }
 }

@@ -1,16 +1,23 @@
-//! The room's symmetric keys: one wraps, one names. Loaded once, zeroized when dropped.
+//! The room's symmetric keys: one wraps, the others name. Loaded once, zeroized when dropped.
 //!
-//! The wrapping key encrypts object keys and study keys. The pseudonym key (the vault's) is never
-//! used as it is: each purpose has a key derived from it with HMAC-SHA-256.
+//! The wrapping key encrypts object keys, study keys and the [`keyring`]; older wrapping keys only
+//! open what they wrapped. The keyring is made at the first start from the pseudonym key: each
+//! purpose has a key of its own, derived with HMAC-SHA-256. The keys that name things in the logs
+//! never change, the one that makes new pseudonyms changes with `cloister vault rotate`.
 
 use std::fmt;
-use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use self::keyring::Keyring;
+use crate::config::KeySource;
+
+pub(crate) mod keyring;
 
 /// Bytes of a key.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -125,43 +132,78 @@ pub(crate) fn unwrap(
 
 /// The room's keys.
 pub(crate) struct Keys {
-    wrapping: Aes256Gcm,
-    lookup: SecretKey,
-    content: SecretKey,
-    vault: SecretKey,
-    pseudonym: SecretKey,
+    /// Newest first.
+    wrappings: Vec<Aes256Gcm>,
+    keyring: RwLock<Keyring>,
 }
 
 impl Keys {
-    /// Reads both key files; group- or world-readable ones are refused.
-    pub(crate) fn load(wrapping: &Path, pseudonym: &Path) -> Result<Self, KeyError> {
-        let (wrapping, pseudonym) = (read(wrapping)?, read(pseudonym)?);
-        let derive = |label: &str| -> SecretKey {
-            Zeroizing::new(
-                mac(&pseudonym)
-                    .chain_update(label)
-                    .finalize()
-                    .into_bytes()
-                    .into(),
-            )
-        };
+    /// Reads the key files; group- or world-readable ones are refused. `older` wrapping keys open
+    /// what was wrapped before a change.
+    pub(crate) fn load(
+        wrapping: &KeySource,
+        older: &[KeySource],
+        pseudonym: &KeySource,
+    ) -> Result<Self, KeyError> {
+        let newest = read(wrapping)?;
+        let mut wrappings = vec![cipher(&newest)];
+        for older in older {
+            let older = read(older)?;
+            wrappings.push(cipher(&older));
+        }
         Ok(Self {
-            wrapping: cipher(&wrapping),
-            lookup: derive("cloister-dicom-scp lookup v1"),
-            content: derive("cloister-dicom-scp content v1"),
-            vault: derive("cloister-dicom-scp vault v1"),
-            pseudonym,
+            wrappings,
+            keyring: RwLock::new(Keyring::from_pseudonym_key(&read(pseudonym)?)),
         })
     }
 
+    fn keyring(&self) -> RwLockReadGuard<'_, Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the keyring that was stored in place of the one that is derived.
+    pub(crate) fn set_keyring(&self, keyring: Keyring) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+    }
+
+    pub(crate) fn copy_keyring(&self) -> Keyring {
+        self.keyring().clone()
+    }
+
     /// Wraps object keys at receipt, and study keys.
+    #[expect(clippy::expect_used, reason = "`load` puts one in")]
     pub(crate) fn wrapping(&self) -> &Aes256Gcm {
-        &self.wrapping
+        self.wrappings.first().expect("at least one")
+    }
+
+    /// All of them, newest first.
+    pub(crate) fn wrappings(&self) -> Vec<&Aes256Gcm> {
+        self.wrappings.iter().collect()
+    }
+
+    /// Opens with the first wrapping key that fits.
+    pub(crate) fn open(
+        &self,
+        purpose: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let opened = self
+            .wrappings
+            .iter()
+            .find_map(|wrapping| open_small(wrapping, purpose, sealed).ok());
+        opened.ok_or(KeyError::Opening)
+    }
+
+    /// As [`Keys::open`], for a key.
+    pub(crate) fn unwrap(&self, purpose: &[u8], wrapped: &[u8]) -> Result<SecretKey, KeyError> {
+        let plain = self.open(purpose, wrapped)?;
+        let key: &[u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| KeyError::Opening)?;
+        Ok(Zeroizing::new(*key))
     }
 
     /// Keyed hash that names an identifier in the log without telling it.
     pub(crate) fn lookup(&self, kind: &str, parts: &[&str]) -> [u8; 32] {
-        let mut mac = mac(&self.lookup)
+        let mut mac = mac(self.keyring().lookup())
             .chain_update([kind.len() as u8])
             .chain_update(kind);
         for part in parts {
@@ -173,17 +215,17 @@ impl Keys {
 
     /// Starts the keyed hash of an object's bytes: never a plain hash of identified data.
     pub(crate) fn content(&self) -> Mac {
-        mac(&self.content)
+        mac(self.keyring().content())
     }
 
     /// Encrypts the vault's entries.
     pub(crate) fn vault(&self) -> Aes256Gcm {
-        cipher(&self.vault)
+        cipher(self.keyring().vault())
     }
 
     /// Makes new pseudonyms.
     pub(crate) fn pseudonym(&self) -> SecretKey {
-        self.pseudonym.clone()
+        self.keyring().pseudonym().clone()
     }
 }
 
@@ -193,8 +235,9 @@ impl fmt::Debug for Keys {
     }
 }
 
-fn read(path: &Path) -> Result<SecretKey, KeyError> {
-    let bytes = cloister_seal::files::read_secret(path).map_err(|_| KeyError::Unreadable)?;
+fn read(source: &KeySource) -> Result<SecretKey, KeyError> {
+    let bytes =
+        cloister_seal::files::read_secret(source.path()).map_err(|_| KeyError::Unreadable)?;
     let key: &[u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| KeyError::Length)?;
     Ok(Zeroizing::new(*key))
 }

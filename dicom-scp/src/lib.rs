@@ -19,6 +19,8 @@ mod clear;
 
 mod forward;
 
+mod retention;
+
 mod vault;
 
 mod quarantine;
@@ -35,9 +37,12 @@ mod error;
 
 mod keys;
 
+mod restore;
+
 mod room;
 
 pub use config::Config;
+pub use restore::restore_vault;
 pub use room::run;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use crate::quarantine::Reason;
+use crate::quarantine::{DeadReason, Reason};
 
 const ASSOCIATIONS: &str = "cloister_dicom_associations_total";
 const ASSOCIATIONS_OPEN: &str = "cloister_dicom_associations_open";
@@ -17,6 +17,69 @@ const STUDIES_PENDING: &str = "cloister_dicom_studies_pending";
 const QUARANTINED: &str = "cloister_dicom_quarantined_objects_total";
 const FORWARD_ATTEMPTS: &str = "cloister_dicom_forward_attempts_total";
 const BOXES: &str = "cloister_dicom_redacted_boxes_total";
+
+const SPOOL_USED: &str = "cloister_dicom_spool_used_bytes";
+const SPOOL_FREE: &str = "cloister_dicom_spool_free_bytes";
+const SPOOL_REFUSALS: &str = "cloister_dicom_spool_refusals_total";
+const LOG_RECORDS: &str = "cloister_dicom_spool_log_records";
+const COMPACTIONS: &str = "cloister_dicom_spool_compactions_total";
+const DEAD_LETTERS: &str = "cloister_dicom_dead_letters_total";
+const ERASED: &str = "cloister_dicom_erased_objects_total";
+const OPERATIONS: &str = "cloister_dicom_operations_total";
+
+/// Why an object is not let into the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Distrusted,
+    Quota,
+    Watermark,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::Distrusted, Self::Quota, Self::Watermark];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Distrusted => "distrusted",
+            Self::Quota => "quota",
+            Self::Watermark => "watermark",
+        }
+    }
+}
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Erased {
+    Purge,
+    Retention,
+}
+
+impl Erased {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Purge => "purge",
+            Self::Retention => "retention",
+        }
+    }
+}
+
+/// How an operator's request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operated {
+    Done,
+    Failed,
+    Refused,
+}
+
+impl Operated {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 /// How an association ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +161,7 @@ impl Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StudyState {
     Assembled,
+    DeadLettered,
     Forwarded,
     Withheld,
 }
@@ -106,6 +170,7 @@ impl StudyState {
     const fn label(self) -> &'static str {
         match self {
             Self::Assembled => "assembled",
+            Self::DeadLettered => "dead_lettered",
             Self::Forwarded => "forwarded",
             Self::Withheld => "withheld",
         }
@@ -154,6 +219,7 @@ pub(crate) fn describe() {
     metrics::describe_counter!(BOXES, "Places where burned-in text was blanked.");
     for state in [
         StudyState::Assembled,
+        StudyState::DeadLettered,
         StudyState::Forwarded,
         StudyState::Withheld,
     ] {
@@ -163,6 +229,49 @@ pub(crate) fn describe() {
     counter!(ASSOCIATIONS, "ended" => Ended::Released.label()).increment(0);
     gauge!(ASSOCIATIONS_OPEN).set(0.0);
     gauge!(STUDIES_PENDING).set(0.0);
+    for refusal in Refusal::ALL {
+        counter!(SPOOL_REFUSALS, "reason" => refusal.label()).increment(0);
+    }
+    for reason in DeadReason::ALL {
+        counter!(DEAD_LETTERS, "reason" => reason.code()).increment(0);
+    }
+    for erased in [Erased::Purge, Erased::Retention] {
+        counter!(ERASED, "cause" => erased.label()).increment(0);
+    }
+    counter!(COMPACTIONS).increment(0);
+}
+
+pub(crate) fn spool_used(bytes: u64) {
+    gauge!(SPOOL_USED).set(bytes as f64);
+}
+
+pub(crate) fn spool_free(bytes: u64) {
+    gauge!(SPOOL_FREE).set(bytes as f64);
+}
+
+pub(crate) fn refusal(refusal: Refusal) {
+    counter!(SPOOL_REFUSALS, "reason" => refusal.label()).increment(1);
+}
+
+pub(crate) fn log_records(records: u64) {
+    gauge!(LOG_RECORDS).set(records as f64);
+}
+
+pub(crate) fn compacted() {
+    counter!(COMPACTIONS).increment(1);
+}
+
+pub(crate) fn dead_lettered(reason: DeadReason) {
+    counter!(DEAD_LETTERS, "reason" => reason.code()).increment(1);
+}
+
+pub(crate) fn erased(cause: Erased, objects: u32) {
+    counter!(ERASED, "cause" => cause.label()).increment(objects.into());
+}
+
+/// `operation` is a name of [`crate::control`], never text from outside.
+pub(crate) fn operated(operation: &'static str, ended: Operated) {
+    counter!(OPERATIONS, "operation" => operation, "ended" => ended.label()).increment(1);
 }
 
 pub(crate) fn association(ended: Ended) {

@@ -11,8 +11,9 @@
 //! 7. `forward`: only what is cleared, until it is accepted.
 //!
 //! An object that fails a step goes to quarantine with a reason and its study goes on without it; a
-//! study that fails because of the room is tried again. Each step's output can only be made by that
-//! step.
+//! study that fails because of a room is tried again, less and less often, until it is given up: then
+//! it is a dead letter with a reason, which an operator may have tried again. Each step's output can
+//! only be made by that step. `retention` erases what has reached its end.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use cloister_audit::{Action, AuditLog, Event};
 use cloister_deid::Deidentifier;
-use cloister_phi::AeTitle;
+use cloister_phi::{AeTitle, Phi};
 use cloister_runtime::Shutdown;
 use cloister_seal::{SigningKey, VerifyingKey};
 use tokio::sync::Semaphore;
@@ -29,16 +30,16 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 use crate::config::{ReceiveConfig, SidecarConfig, StudyConfig};
-use crate::error::{Later, StepError};
+use crate::error::{Later, SpoolError, StepError};
 use crate::metric::{self, StudyState};
-use crate::quarantine::Reason;
+use crate::quarantine::{DeadReason, Reason};
 use crate::redact::Engine;
-use crate::route::Routes;
+use crate::route::{Routes, Subject};
 use crate::spool::record::{Record, now_unix_ms};
 use crate::spool::worklist::{ObjectState, Version};
 use crate::spool::{Id, Spool};
 use crate::vault::Vault;
-use crate::{clear, deidentify, forward, redact};
+use crate::{assemble, clear, deidentify, forward, redact};
 
 /// An object is given up after this many processes died while at work on it. More than one, because
 /// a power cut takes innocent objects along.
@@ -100,7 +101,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
             };
             let gateway = Arc::clone(&gateway);
             let task = working.spawn(async move {
-                let result = one_version(&gateway, study, &version).await;
+                let result = version_or_dead_letter(&gateway, study, &version).await;
                 drop(place);
                 (version, result)
             });
@@ -119,7 +120,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
                 let Err((version, error)) = result else { continue };
                 let first = gateway.sidecar.retry_initial;
                 let wait = retries.get(&study).map_or(first, |retry| (retry.wait * 2).min(gateway.sidecar.retry_max));
-                retries.insert(study, Retry { at: Instant::now() + wait, wait });
+                retries.insert(study, Retry { at: Instant::now() + jittered(wait), wait });
                 let report = version.map(|version| version.report);
                 tracing::warn!(?report, %error, wait_ms = wait.as_millis() as u64, "A study has to wait.");
             }
@@ -129,12 +130,66 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
     working.shutdown().await;
 }
 
+/// Between half of `wait` and all of it, so that studies that failed together do not come back
+/// together.
+fn jittered(wait: Duration) -> Duration {
+    let mut random = [0; 2];
+    if getrandom::fill(&mut random).is_err() {
+        return wait;
+    }
+    wait - (wait / 2).mul_f64(f64::from(u16::from_be_bytes(random)) / 65_536.0)
+}
+
+/// One version to its end, which is a dead letter if it never will be taken, or not for so long.
+async fn version_or_dead_letter(
+    gateway: &Gateway,
+    study: Id,
+    version: &Version,
+) -> Result<(), Later> {
+    let result = one_version(gateway, study, version).await;
+    let reason = match &result {
+        Err(Later::Never(reason)) => *reason,
+        // What this room cannot do is no reason to stop trying.
+        Err(Later::Directory | Later::Refused(_) | Later::Seal | Later::Unavailable(_))
+            if tried_ms(version) >= gateway.sidecar.give_up_after.as_millis() =>
+        {
+            DeadReason::GaveUp
+        }
+        _ => return result,
+    };
+    let event = Event::failed(Action::StudyDeadLettered, reason.audit()).report(version.report);
+    gateway
+        .audit
+        .record(event)
+        .await
+        .map_err(|_| Later::Audit)?;
+    let record = Record::DeadLettered {
+        study,
+        version: version.number,
+        reason,
+        at_unix_ms: now_unix_ms(),
+    };
+    gateway.spool.append(record).await?;
+    metric::dead_lettered(reason);
+    metric::study(StudyState::DeadLettered);
+    tracing::error!(report = %version.report, reason = reason.code(), "A study is a dead letter: an operator has to look.");
+    Ok(())
+}
+
+fn tried_ms(version: &Version) -> u128 {
+    now_unix_ms()
+        .saturating_sub(version.since_unix_ms)
+        .max(0)
+        .unsigned_abs()
+        .into()
+}
+
 /// One version from wherever it stands to its end.
 async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<(), Later> {
-    let calling = first_caller(&gateway.spool, study);
-    let recipient = calling
+    let subject = subject(gateway, study).await?;
+    let recipient = subject
         .as_ref()
-        .and_then(|calling| gateway.routes.recipient(calling));
+        .and_then(|subject| gateway.routes.recipient(subject));
     for object in &version.objects {
         let open = gateway
             .spool
@@ -174,6 +229,13 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
     };
     let withheld = gateway.spool.worklist().withheld(study);
     let count = cleared.len();
+    if count > gateway.study.max_objects {
+        return Err(Later::Never(DeadReason::TooManyObjects));
+    }
+    let renditions: u64 = cleared.iter().map(clear::Cleared::rendition_bytes).sum();
+    if renditions > gateway.study.max_rendition_bytes {
+        return Err(Later::Never(DeadReason::TooManyBytes));
+    }
     forward::forward(gateway, study, version, recipient, cleared, withheld).await?;
     gateway
         .spool
@@ -260,11 +322,62 @@ async fn quarantine(
     Ok(())
 }
 
-/// The route of a study is its first sender's.
-fn first_caller(spool: &Spool, study: Id) -> Option<AeTitle> {
-    let worklist = spool.worklist();
-    let first = worklist.objects_of(study).into_iter().next()?;
-    AeTitle::parse(&first.stored.calling_ae).ok()
+/// What the routing rules look at: the study's first sender, and the tags of its first film that can
+/// be read.
+async fn subject(gateway: &Gateway, study: Id) -> Result<Option<Subject>, Later> {
+    let (first, objects) = {
+        let worklist = gateway.spool.worklist();
+        let objects = worklist.objects_of(study);
+        // An object under a UID that was used before is not part of the study.
+        let objects: Vec<_> = objects
+            .into_iter()
+            .filter(|object| !object.stored.conflict)
+            .collect();
+        let first = objects
+            .first()
+            .map(|object| object.stored.calling_ae.clone());
+        let ids: Vec<Id> = objects.iter().map(|object| object.stored.object).collect();
+        (first, ids)
+    };
+    let Some(Ok(calling)) = first.as_deref().map(AeTitle::parse) else {
+        return Ok(None);
+    };
+    let mut tags = <[String; 3]>::default();
+    if gateway.routes.looks_at_tags() {
+        let spool = gateway.spool.clone();
+        let task = tokio::task::spawn_blocking(move || routing_tags(&spool, study, &objects));
+        match task.await {
+            Ok(read) => tags = read?,
+            // A panic over hostile bytes: whose it is cannot be told, so nobody gets it.
+            Err(error) if error.is_panic() => return Ok(None),
+            Err(_) => return Err(Later::Stopping),
+        }
+    }
+    let tags = Phi::new(tags);
+    Ok(Some(Subject { calling, tags }))
+}
+
+fn routing_tags(spool: &Spool, study: Id, objects: &[Id]) -> Result<[String; 3], SpoolError> {
+    use dicom_dictionary_std::tags::{INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME};
+    let key = spool.study_key(study)?;
+    for id in objects {
+        let encoded = match assemble::read_object(spool, *id, &key) {
+            Ok(encoded) => encoded,
+            Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let Ok(object) = cloister_deid::read(&encoded) else {
+            continue;
+        };
+        return Ok(
+            [INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME].map(|tag| {
+                let value = object.element_opt(tag).ok().flatten();
+                let text = value.and_then(|element| element.to_str().ok());
+                text.map(std::borrow::Cow::into_owned).unwrap_or_default()
+            }),
+        );
+    }
+    Ok(<[String; 3]>::default())
 }
 
 #[cfg(test)]

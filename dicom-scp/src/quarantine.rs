@@ -77,3 +77,73 @@ impl Reason {
         !matches!(self, Self::UidConflict)
     }
 }
+
+impl Reason {
+    /// Why an operator cannot send such an object through the path again; `None` if that makes
+    /// sense. What is released passes every step again, the egress gate as well.
+    pub(crate) const fn not_releasable(self) -> Option<&'static str> {
+        match self {
+            Self::Damaged => Some("our copy cannot be opened: have the sender send it again"),
+            Self::NotChest => Some("only chest films are reported on: purge it"),
+            Self::PatientConflict => Some(
+                "it names another patient than its study: correct it at its source, then purge it",
+            ),
+            Self::UidConflict => Some(
+                "another object has its SOP Instance UID: correct it at its source, then purge it",
+            ),
+            Self::DeidentifyFailed
+            | Self::NoRoute
+            | Self::ProcessDied
+            | Self::ResidualIdentifier
+            | Self::TooLarge
+            | Self::Undecodable
+            | Self::UnknownTransferSyntax
+            | Self::WorkerDied
+            | Self::WorkerTimedOut => None,
+        }
+    }
+}
+
+/// Why a study version is not tried again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum DeadReason {
+    /// Tried for as long as the configuration says.
+    GaveUp,
+    /// The sidecar, or the server behind it, will never take it.
+    Refused,
+    /// More bytes of renditions than a report is made of.
+    TooManyBytes,
+    /// More cleared objects than a report is made of.
+    TooManyObjects,
+}
+
+impl DeadReason {
+    /// Every reason, for metrics.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::GaveUp,
+        Self::Refused,
+        Self::TooManyBytes,
+        Self::TooManyObjects,
+    ];
+
+    /// Stable code: control socket and metric label.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::GaveUp => "GAVE_UP",
+            Self::Refused => "REFUSED",
+            Self::TooManyBytes => "TOO_MANY_BYTES",
+            Self::TooManyObjects => "TOO_MANY_OBJECTS",
+        }
+    }
+
+    /// The audit trail's word for it.
+    pub(crate) const fn audit(self) -> AuditReason {
+        match self {
+            Self::GaveUp => AuditReason::GaveUp,
+            Self::Refused => AuditReason::UpstreamRefused,
+            Self::TooManyBytes => AuditReason::TooLarge,
+            Self::TooManyObjects => AuditReason::TooManyFilms,
+        }
+    }
+}

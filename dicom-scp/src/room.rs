@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use cloister_audit::merge::Merger;
 use cloister_audit::{Action, AuditConfig, AuditLog, Event};
 use cloister_deid::{Deidentifier, Policy};
+use cloister_log::disk::Disk;
 use cloister_log::durable;
 use cloister_redact::Redactor;
 use cloister_runtime::{Ready, Shutdown, admin, ready_file, telemetry};
@@ -23,7 +24,7 @@ use crate::redact::Engine;
 use crate::spool::{Id, Spool};
 use crate::store::Store;
 use crate::vault::Vault;
-use crate::{assemble, control, metric};
+use crate::{assemble, control, metric, retention};
 
 /// How long open associations may go on after a stop signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -36,12 +37,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let redact = config.redact.clone();
     let started = tokio::task::spawn_blocking(move || Redactor::start(redact)).await?;
     let engine = Engine::Pool(started.context("the redaction workers do not start")?);
-    run_with(config, engine, shutdown).await
+    run_with(config, engine, Disk::default(), shutdown).await
 }
 
 pub(crate) async fn run_with(
     config: Config,
     engine: Engine,
+    disk: Disk,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let state = &config.state_dir;
@@ -51,11 +53,16 @@ pub(crate) async fn run_with(
     let recorder = telemetry::recorder();
     metric::describe();
 
-    let keys = Keys::load(&config.keys.wrapping, &config.keys.pseudonym)
-        .context("wrapping or pseudonym key")?;
-    let keys = Arc::new(keys);
-    let signing = signing_key(&config.keys.manifest_signing).context("keys.manifest_signing")?;
-    let audit_key = signing_key(&config.keys.audit_signing).context("keys.audit_signing")?;
+    let keys = Keys::load(
+        &config.keys.wrapping,
+        &config.keys.wrapping_previous,
+        &config.keys.pseudonym,
+    );
+    let keys = Arc::new(keys.context("wrapping or pseudonym key")?);
+    let manifest_signing = config.keys.manifest_signing.path();
+    let signing = signing_key(manifest_signing).context("keys.manifest_signing")?;
+    let audit_signing = config.keys.audit_signing.path();
+    let audit_key = signing_key(audit_signing).context("keys.audit_signing")?;
     let enrolment =
         std::fs::read_to_string(&config.enrolment_key).context("directory.enrolment_key")?;
     let enrolment = VerifyingKey::from_pem(&enrolment).context("directory.enrolment_key")?;
@@ -64,7 +71,7 @@ pub(crate) async fn run_with(
         origin: config.audit_origin.clone(),
         key: audit_key,
     };
-    let audit = AuditLog::open(audit).context("the audit log cannot be opened")?;
+    let audit = AuditLog::open_on(disk.clone(), audit).context("the audit log cannot be opened")?;
     let directory = Directory::load(&config.directory_file, &enrolment);
     let entries = directory
         .context("the recipient directory cannot be used")?
@@ -74,9 +81,15 @@ pub(crate) async fn run_with(
         .record(Event::new(Action::DirectoryLoaded).count(entries as u32))
         .await?;
 
-    let vault = Vault::open(&state.join("vault"), Arc::clone(&keys))
+    // The vault first: the names in the spool's log are made with its keys.
+    let vault = Vault::open(&state.join("vault"), Arc::clone(&keys), disk.clone())
         .context("the vault cannot be opened")?;
-    let spool = Spool::open(&state.join("spool"), keys).context("the spool cannot be opened")?;
+    let spool = Spool::open(&state.join("spool"), keys, disk, config.spool)
+        .context("the spool cannot be opened")?;
+    spool
+        .compact_if_long()
+        .await
+        .context("the spool's log cannot be compacted")?;
     let tls = cloister_tls::client_config(&config.sidecar.tls, &[b"h2"])
         .context("[sidecar] TLS files")?;
     let channel = cloister_tls::channel::connect_lazy(
@@ -88,7 +101,7 @@ pub(crate) async fn run_with(
     let gateway = Arc::new(Gateway {
         boot: Id::random().context("no randomness")?,
         spool: spool.clone(),
-        vault,
+        vault: vault.clone(),
         audit: audit.clone(),
         deidentifier: Deidentifier::new(Policy::basic()),
         engine,
@@ -125,7 +138,16 @@ pub(crate) async fn run_with(
         async move { assemble::run(&gateway, &working).await }
     });
     let clearing = tokio::spawn(pipeline::run(Arc::clone(&gateway), working.clone()));
-    let controlling = tokio::spawn(control::serve(control, spool.clone(), working.clone()));
+    let desk = control::Desk {
+        spool: spool.clone(),
+        vault,
+        audit: audit.clone(),
+        operators: config.operators.clone(),
+    };
+    let controlling = tokio::spawn(control::serve(control, desk, working.clone()));
+    let (keep, audited) = (config.keep, audit.clone());
+    let keeping = retention::run(spool.clone(), audited, keep, working.clone());
+    let keeping = tokio::spawn(keeping);
 
     ready_file::write(
         &ready_path,
@@ -148,6 +170,7 @@ pub(crate) async fn run_with(
     assembling.await?;
     clearing.await?;
     controlling.await?;
+    keeping.await?;
     merging.await?.context("the audit log")?;
     // Work that cannot be cut off, on threads of its own, may still hold the logs.
     drop(gateway);

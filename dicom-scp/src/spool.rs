@@ -2,30 +2,43 @@
 //! log is the truth; files that it does not name are leftovers of a kill and are removed at start.
 //!
 //! ```text
-//! spool/log/            segment log of `Record`s
+//! spool/log/            segment log of `Record`s; spool/log-<n>/ after the n-th compaction
+//! spool/current         which of them counts; absent before the first compaction
 //! spool/objects/<id>    received objects, encrypted under their own keys
 //! spool/cleared/<id>    cleared objects with renditions, encrypted under their own keys
 //! spool/keys/<study>    study keys, wrapped; forgetting one makes its study unreadable
 //! ```
+//!
+//! Erasing overwrites wrapped keys before it unlinks them. A copy-on-write file system or an SSD may
+//! keep the old block: what stands there is still encrypted under the wrapping key.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloister_log::{Log, LogConfig, LogError, durable};
+use aes_gcm::Aes256Gcm;
+use cloister_log::LogError;
+use cloister_log::disk::Disk;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::SpoolError;
 use crate::keys::{self, Keys, SecretKey};
 
+mod compact;
+mod erase;
 pub(crate) mod record;
 pub(crate) mod sealed;
+pub(crate) mod space;
 pub(crate) mod worklist;
 
+use compact::Current;
 use record::Record;
+use sealed::{SealedWriter, Slot};
+use space::{Charge, Limits, Space};
 use worklist::Worklist;
 
 /// A random name: of an object, a file or (keyed hash) a study. Never from the wire.
@@ -86,10 +99,16 @@ pub(crate) struct Spool(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
-    log: Log,
+    disk: Disk,
+    /// Read to append, written to put a compacted log in its place.
+    log: RwLock<Current>,
     keys: Arc<Keys>,
     worklist: Mutex<Worklist>,
     changed: Notify,
+    space: Arc<Space>,
+    /// Read while an object comes into a study or its key is used to wrap another; written while
+    /// something is erased or keys are renewed.
+    gate: RwLock<()>,
 }
 
 impl fmt::Debug for Spool {
@@ -100,22 +119,24 @@ impl fmt::Debug for Spool {
 
 impl Spool {
     /// Replays the log, then removes the files that it does not name.
-    pub(crate) fn open(dir: &Path, keys: Arc<Keys>) -> Result<Self, SpoolError> {
+    pub(crate) fn open(
+        dir: &Path,
+        keys: Arc<Keys>,
+        disk: Disk,
+        limits: Limits,
+    ) -> Result<Self, SpoolError> {
         for folder in ["objects", "cleared", "keys"] {
-            durable::create_dir_all(&dir.join(folder), 0o700)?;
+            let folder = dir.join(folder);
+            disk.create_dir_all(&folder, 0o700)?;
+            // A process may have died between a name and its sync; from now on names are relied on.
+            disk.sync_dir(&folder)?;
         }
-        let log = Log::open(LogConfig::at(dir.join("log")))?;
         let mut worklist = Worklist::default();
-        for item in log.iter_from(0) {
-            let (sequence, bytes) = item?;
-            let record =
-                serde_json::from_slice(&bytes).map_err(|_| SpoolError::Record { sequence })?;
-            worklist.apply(sequence, record);
-        }
+        let current = Current::open(&disk, dir, &mut worklist)?;
         let (objects, cleared, studies) = worklist.files();
-        remove_orphans(&dir.join("objects"), &objects)?;
-        remove_orphans(&dir.join("cleared"), &cleared)?;
-        remove_orphans(&dir.join("keys"), &studies)?;
+        let mut used = remove_orphans(&disk, &dir.join("objects"), &objects)?;
+        used += remove_orphans(&disk, &dir.join("cleared"), &cleared)?;
+        remove_orphans(&disk, &dir.join("keys"), &studies)?;
         // Somebody has to see it, but the other studies go on; the object ends in quarantine.
         for id in &objects {
             if !dir.join("objects").join(id.to_string()).is_file() {
@@ -123,11 +144,14 @@ impl Spool {
             }
         }
         Ok(Self(Arc::new(Inner {
+            space: Arc::new(Space::new(dir, limits, used)),
             dir: dir.to_owned(),
-            log,
+            disk,
+            log: RwLock::new(current),
             keys,
             worklist: Mutex::new(worklist),
             changed: Notify::new(),
+            gate: RwLock::new(()),
         })))
     }
 
@@ -135,13 +159,70 @@ impl Spool {
         &self.0.keys
     }
 
-    /// Makes a state change durable, then visible.
+    /// Makes a state change durable, then visible. Dropping the future takes neither back.
     pub(crate) async fn append(&self, record: Record) -> Result<(), LogError> {
-        let bytes = serde_json::to_vec(&record).map_err(|_| LogError::TooLarge)?;
-        let sequence = self.0.log.append(bytes).await?;
-        self.worklist().apply(sequence, record);
-        self.0.changed.notify_waiters();
-        Ok(())
+        let spool = self.clone();
+        let task = tokio::spawn(async move {
+            let bytes = serde_json::to_vec(&record).map_err(|_| LogError::TooLarge)?;
+            let current = spool.0.log.read().await;
+            if spool.is_distrusted() {
+                return Err(LogError::Closed);
+            }
+            let sequence = current.log.append(bytes).await?;
+            spool.worklist().apply(sequence, record);
+            spool.0.changed.notify_waiters();
+            Ok(())
+        });
+        task.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// Nothing is erased while this is held.
+    pub(crate) async fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.gate.read().await
+    }
+
+    async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.gate.write().await
+    }
+
+    /// Begins the file of an object, if there is room.
+    pub(crate) fn receive(&self, object: Id) -> Result<SealedWriter, SpoolError> {
+        self.0.space.admit()?;
+        let charge = Charge::new(&self.0.space, true);
+        let wrapping = self.0.keys.wrapping();
+        let (disk, dir) = (&self.0.disk, self.objects());
+        SealedWriter::create(disk, &dir, object, wrapping, Slot::Receive, Some(charge))
+    }
+
+    /// Begins the file of a cleared object.
+    pub(crate) fn write_cleared(
+        &self,
+        file: Id,
+        cipher: &Aes256Gcm,
+    ) -> Result<SealedWriter, SpoolError> {
+        let charge = Charge::new(&self.0.space, false);
+        let (disk, dir) = (&self.0.disk, self.cleared());
+        SealedWriter::create(disk, &dir, file, cipher, Slot::Study, Some(charge))
+    }
+
+    /// Takes back a durable file that no record names.
+    pub(crate) fn discard(&self, object: Id) {
+        let path = self.objects().join(object.to_string());
+        let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        if self.0.disk.remove_file(&path).is_ok() {
+            self.0.space.freed(length);
+        }
+    }
+
+    /// Whether a sync has failed in a way that makes names doubtful.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.0.space.is_distrusted()
+    }
+
+    /// Wraps an object's key under its study's.
+    pub(crate) fn rewrap(&self, object: Id, key: &SecretKey) -> Result<(), SpoolError> {
+        let wrappings = self.0.keys.wrappings();
+        sealed::rewrap(&self.0.disk, &self.objects(), object, &wrappings, key)
     }
 
     /// What is known. Hold it for a moment only.
@@ -179,15 +260,32 @@ impl Spool {
 
     /// The study's key, made and stored at first use.
     pub(crate) fn study_key(&self, study: Id) -> Result<SecretKey, SpoolError> {
+        if self.0.space.is_distrusted() {
+            return Err(SpoolError::Distrusted);
+        }
         let path = self.study_key_file(study);
-        let purpose = study_key_purpose(study);
         match std::fs::read(&path) {
-            Ok(wrapped) => Ok(keys::unwrap(self.0.keys.wrapping(), &purpose, &wrapped)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(wrapped) => Ok(self.0.keys.unwrap(&study_key_purpose(study), &wrapped)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = keys::random_key()?;
+                let purpose = study_key_purpose(study);
                 let wrapped = keys::wrap(self.0.keys.wrapping(), &purpose, &key)?;
-                durable::create_new(&path, &wrapped, 0o600)?;
-                Ok(key)
+                match self.0.disk.create_new(&path, &wrapped, 0o600) {
+                    Ok(()) => Ok(key),
+                    // Another thread was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        let wrapped = std::fs::read(&path)?;
+                        Ok(self.0.keys.unwrap(&purpose, &wrapped)?)
+                    }
+                    Err(error) => {
+                        // A name that may not be durable must not be used by the next caller.
+                        drop(self.0.disk.remove_file(&path));
+                        if path.exists() {
+                            self.0.space.distrust();
+                        }
+                        Err(error.into())
+                    }
+                }
             }
             Err(error) => Err(error.into()),
         }
@@ -198,26 +296,28 @@ fn study_key_purpose(study: Id) -> Vec<u8> {
     [b"study-key-v1".as_slice(), study.as_bytes()].concat()
 }
 
-fn remove_orphans(dir: &Path, known: &BTreeSet<Id>) -> Result<(), SpoolError> {
-    let mut removed = 0u32;
+/// Bytes of the files that stay.
+fn remove_orphans(disk: &Disk, dir: &Path, known: &BTreeSet<Id>) -> Result<u64, SpoolError> {
+    let (mut removed, mut bytes) = (0u32, 0);
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        let id = entry
-            .file_name()
-            .into_string()
-            .ok()
-            .and_then(|name| Id::try_from(name).ok());
-        if !id.is_some_and(|id| known.contains(&id)) {
-            std::fs::remove_file(entry.path())?;
-            removed += 1;
+        let name = entry.file_name().into_string().ok();
+        match name.and_then(|name| Id::try_from(name).ok()) {
+            Some(id) if known.contains(&id) => bytes += entry.metadata()?.len(),
+            Some(id) => {
+                // It may be what an erasure was about when the process died.
+                sealed::destroy(disk, dir, id)?;
+                removed += 1;
+            }
+            None => {
+                disk.remove_file(&entry.path())?;
+                removed += 1;
+            }
         }
     }
     if removed > 0 {
-        durable::sync_dir(dir)?;
-        tracing::info!(
-            removed,
-            "Removed files of objects that were never acknowledged."
-        );
+        disk.sync_dir(dir)?;
+        tracing::info!(removed, "Removed files that no record names.");
     }
-    Ok(())
+    Ok(bytes)
 }

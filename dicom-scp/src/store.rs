@@ -2,7 +2,8 @@
 //! `assemble`.
 //!
 //! Order: file and directory fsynced, then the audit record, then the spool record (each one
-//! `fdatasync`, shared with whoever else is waiting), then the answer. A kill in between leaves an
+//! `fdatasync`, shared with whoever else is waiting), then the answer. Whatever the disk refuses, the
+//! answer is A700 on the same association and the object is the sender's. A kill in between leaves an
 //! object that the sender still has: a file without a spool record is removed at start; a spool
 //! record without an answer meets the sender's second try as a duplicate, and its audit record
 //! stands already.
@@ -11,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloister_audit::{Action, Actor, AuditLog, Event};
+use cloister_log::LogError;
 use tokio::sync::Mutex;
 
 use crate::error::SpoolError;
@@ -74,6 +76,8 @@ enum StoreError {
     Audit(#[from] cloister_audit::AuditError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error("the spool's log: {0}")]
+    Log(#[from] LogError),
     #[error("the writing thread panicked")]
     Thread,
 }
@@ -95,18 +99,30 @@ async fn keep(store: &Store, received: Received) -> Result<Option<Stored>, Store
         .await
         .map_err(|_| StoreError::Thread)?;
     finished?;
-    let file = store.spool.objects().join(parts.object.to_string());
-
+    let spool = &store.spool;
+    let held = spool.hold().await;
     let lock = match store.shards.get(shard) {
         Some(shard) => Some(shard.lock().await),
         None => None,
     };
     let novelty = store.spool.worklist().novelty(&instance, &parts.content);
     if novelty == Novelty::Duplicate {
-        drop(std::fs::remove_file(&file));
+        spool.discard(parts.object);
         return Ok(None);
     }
     let conflict = novelty == Novelty::Conflict;
+    if conflict {
+        // No version will ever take it up, so it would stay under the receive key.
+        let (spool, object) = (spool.clone(), parts.object);
+        let rewrapped = tokio::task::spawn_blocking(move || {
+            let key = spool.study_key(study)?;
+            spool.rewrap(object, &key)
+        });
+        rewrapped
+            .await
+            .map_err(|_| StoreError::Thread)?
+            .inspect_err(|_| store.spool.discard(parts.object))?;
+    }
     let record = Record::Stored(StoredRecord {
         object: parts.object,
         study,
@@ -120,17 +136,24 @@ async fn keep(store: &Store, received: Received) -> Result<Option<Stored>, Store
     let actor = || Actor::ae_title(&parts.calling);
     // The audit record first: were it second and failed, the object would be spooled, and the
     // sender's second try acknowledged as a duplicate without any record.
-    store
-        .audit
-        .record(Event::new(Action::ObjectStored).actor(actor()))
-        .await?;
-    if conflict {
-        let event =
-            Event::refused(Action::ObjectQuarantined, Reason::UidConflict.audit()).actor(actor());
+    let audited = async {
+        let event = Event::new(Action::ObjectStored).actor(actor());
         store.audit.record(event).await?;
-    }
-    store.spool.append(record).await.map_err(SpoolError::from)?;
-    drop(lock);
+        if conflict {
+            let event = Event::refused(Action::ObjectQuarantined, Reason::UidConflict.audit());
+            store.audit.record(event.actor(actor())).await?;
+        }
+        Ok::<(), cloister_audit::AuditError>(())
+    };
+    // No record names the file yet.
+    audited.await.inspect_err(|_| spool.discard(parts.object))?;
+    spool.append(record).await.inspect_err(|error| {
+        // In the other cases the record may be there after a restart, and then it needs its file.
+        if matches!(error, LogError::Full | LogError::TooLarge) {
+            spool.discard(parts.object);
+        }
+    })?;
+    drop((lock, held));
     if conflict {
         metric::quarantined(Reason::UidConflict);
     }

@@ -1,8 +1,12 @@
 //! The room as its peers see it: real sockets, raw PDUs, a sidecar that only listens.
 
 mod dimse;
+mod disk;
 mod durable;
+mod fault;
+mod full;
 mod kill;
+mod operate;
 mod path;
 mod peers;
 mod scu;

@@ -2,21 +2,26 @@
 //!
 //! An entry is made once, as an HMAC under the pseudonym key, and recorded; from then on the record
 //! counts, so that a new key never changes an old pseudonym. Entries are sealed in the log, and in
-//! memory only keyed hashes point to pseudonyms.
+//! memory only keyed hashes point to pseudonyms: the way back reads the log, for an operator whose
+//! question is on the audit trail before its answer.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aes_gcm::Aes256Gcm;
 use cloister_deid::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};
+use cloister_log::disk::Disk;
 use cloister_log::{Log, LogConfig};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::error::SpoolError;
+use crate::keys::keyring::Keyring;
 use crate::keys::{self, Keys};
+
+mod backup;
 
 const PURPOSE: &[u8] = b"vault-entries-v1";
 
@@ -25,10 +30,12 @@ const PURPOSE: &[u8] = b"vault-entries-v1";
 pub(crate) struct Vault(Arc<Inner>);
 
 struct Inner {
+    dir: PathBuf,
+    disk: Disk,
     log: Log,
     cipher: Aes256Gcm,
     keys: Arc<Keys>,
-    maker: HmacPseudonyms,
+    maker: RwLock<HmacPseudonyms>,
     known: RwLock<HashMap<[u8; 32], String>>,
 }
 
@@ -54,16 +61,18 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    pub(crate) fn open(dir: &Path, keys: Arc<Keys>) -> Result<Self, SpoolError> {
-        let log = Log::open(LogConfig::at(dir))?;
+    /// Opens the vault, and gives `keys` the names that it was made with.
+    pub(crate) fn open(dir: &Path, keys: Arc<Keys>, disk: Disk) -> Result<Self, SpoolError> {
+        Keyring::load_or_store(&disk, dir, &keys)?;
+        let log = Log::open(LogConfig {
+            disk: disk.clone(),
+            ..LogConfig::at(dir)
+        })?;
         let cipher = keys.vault();
         let mut known = HashMap::new();
         for item in log.iter_from(0) {
             let (sequence, sealed) = item?;
-            let plain = keys::open_small(&cipher, PURPOSE, &sealed)?;
-            let entries: Vec<Entry> =
-                serde_json::from_slice(&plain).map_err(|_| SpoolError::Record { sequence })?;
-            for entry in entries {
+            for entry in entries(&cipher, sequence, &sealed)? {
                 known
                     .entry(entry.lookup(&keys))
                     .or_insert_with(|| entry.pseudonym.clone());
@@ -71,10 +80,12 @@ impl Vault {
         }
         let maker = HmacPseudonyms::new(keys.pseudonym());
         Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            disk,
             log,
             cipher,
             keys,
-            maker,
+            maker: RwLock::new(maker),
             known: RwLock::new(known),
         })))
     }
@@ -86,6 +97,59 @@ impl Vault {
             fresh: Mutex::default(),
         }
     }
+
+    /// Entries whose pseudonym or original is `asked`; reads the whole log.
+    pub(crate) fn find(&self, asked: &str) -> Result<Vec<Found>, SpoolError> {
+        let mut found = Vec::new();
+        for item in self.0.log.iter_from(0) {
+            let (sequence, sealed) = item?;
+            for entry in entries(&self.0.cipher, sequence, &sealed)? {
+                if entry.pseudonym == asked || entry.original == asked {
+                    found.push(Found(entry));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// From now on new pseudonyms are made with another key, and the keyring is wrapped under the
+    /// newest wrapping key. Recorded pseudonyms stay. The keyring's new generation.
+    pub(crate) fn rotate(&self) -> Result<u32, SpoolError> {
+        let inner = &self.0;
+        let mut maker = inner.maker.write().unwrap_or_else(PoisonError::into_inner);
+        let next = inner.keys.copy_keyring().next()?;
+        next.store(&inner.disk, &inner.dir, &inner.keys)?;
+        let generation = next.generation();
+        inner.keys.set_keyring(next);
+        *maker = HmacPseudonyms::new(inner.keys.pseudonym());
+        Ok(generation)
+    }
+}
+
+/// Who is behind a pseudonym. Identified: for the operator's answer and nothing else.
+pub(crate) struct Found(Entry);
+
+impl Found {
+    pub(crate) fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    pub(crate) fn original(&self) -> &str {
+        &self.0.original
+    }
+
+    pub(crate) fn pseudonym(&self) -> &str {
+        &self.0.pseudonym
+    }
+}
+
+fn entries(cipher: &Aes256Gcm, sequence: u64, sealed: &[u8]) -> Result<Vec<Entry>, SpoolError> {
+    let plain = keys::open_small(cipher, PURPOSE, sealed)?;
+    serde_json::from_slice(&plain).map_err(|_| SpoolError::Record { sequence })
 }
 
 /// Pseudonyms for one object.
@@ -117,7 +181,12 @@ impl Pseudonyms for Session {
         {
             return Ok(known.clone());
         }
-        entry.pseudonym = self.vault.maker.pseudonym(kind, issuer, original)?;
+        entry.pseudonym = self
+            .vault
+            .maker
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pseudonym(kind, issuer, original)?;
         let pseudonym = entry.pseudonym.clone();
         self.fresh
             .lock()
@@ -160,6 +229,7 @@ mod tests {
     use cloister_deid::{IdKind, Pseudonyms as _};
 
     use super::*;
+    use crate::config::KeySource;
 
     fn keys(dir: &Path) -> Arc<Keys> {
         for (name, byte) in [("wrapping", 1), ("pseudonym", 2)] {
@@ -168,7 +238,24 @@ mod tests {
                 cloister_seal::files::write_secret(&path, &[byte; 32]).unwrap();
             }
         }
-        Arc::new(Keys::load(&dir.join("wrapping"), &dir.join("pseudonym")).unwrap())
+        load(dir, "wrapping", &[])
+    }
+
+    fn load(dir: &Path, wrapping: &str, older: &[&str]) -> Arc<Keys> {
+        let source = |name: &str| KeySource::file(dir.join(name));
+        let older: Vec<_> = older.iter().map(|name| source(name)).collect();
+        Arc::new(Keys::load(&source(wrapping), &older, &source("pseudonym")).unwrap())
+    }
+
+    fn open(dir: &Path, keys: &Arc<Keys>) -> Result<Vault, SpoolError> {
+        Vault::open(&dir.join("vault"), Arc::clone(keys), Disk::default())
+    }
+
+    fn ask(vault: &Vault, id: &str) -> String {
+        let session = vault.session();
+        let pseudonym = session.pseudonym(IdKind::PatientId, "A", id).unwrap();
+        session.commit().unwrap();
+        pseudonym
     }
 
     #[test]
@@ -183,7 +270,7 @@ mod tests {
             session.commit().unwrap();
             pseudonym
         };
-        let vault = Vault::open(&dir.path().join("vault"), Arc::clone(&keys)).unwrap();
+        let vault = open(dir.path(), &keys).unwrap();
         let (one, two) = (ask(&vault, "A"), ask(&vault, "B"));
         assert_ne!(one, two);
         let records = vault.0.log.len();
@@ -194,8 +281,96 @@ mod tests {
             "known ones are not recorded again"
         );
         drop(vault);
-        let vault = Vault::open(&dir.path().join("vault"), keys).unwrap();
+        let vault = open(dir.path(), &keys).unwrap();
         assert_eq!((ask(&vault, "A"), ask(&vault, "B")), (one, two));
         assert_eq!(vault.0.log.len(), records);
+    }
+
+    #[test]
+    fn a_rotation_changes_new_pseudonyms_only_and_names_in_the_logs_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = keys(dir.path());
+        let name = first.lookup("study", &["1.2.3"]);
+        let vault = open(dir.path(), &first).unwrap();
+        let old = ask(&vault, "4711");
+        let twin = {
+            // What the first generation would have said.
+            let session = vault.session();
+            session.pseudonym(IdKind::PatientId, "A", "4712").unwrap()
+        };
+        assert_eq!((vault.rotate().unwrap(), vault.rotate().unwrap()), (1, 2));
+        assert_eq!(ask(&vault, "4711"), old);
+        let new = ask(&vault, "4712");
+        assert_ne!(new, twin);
+        drop(vault);
+
+        // Another wrapping key: the old one is needed until the next rotation, and not after it.
+        cloister_seal::files::write_secret(&dir.path().join("wrapping2"), &[9; 32]).unwrap();
+        assert!(open(dir.path(), &load(dir.path(), "wrapping2", &[])).is_err());
+        let both = load(dir.path(), "wrapping2", &["wrapping"]);
+        let vault = open(dir.path(), &both).unwrap();
+        assert_eq!(
+            (ask(&vault, "4711"), ask(&vault, "4712")),
+            (old.clone(), new)
+        );
+        assert_eq!(vault.rotate().unwrap(), 3);
+        drop(vault);
+        let second = load(dir.path(), "wrapping2", &[]);
+        let vault = open(dir.path(), &second).unwrap();
+        assert_eq!(ask(&vault, "4711"), old);
+        assert_eq!(second.lookup("study", &["1.2.3"]), name);
+    }
+
+    #[test]
+    fn the_way_back_is_found_by_pseudonym_and_by_original() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys(dir.path());
+        let vault = open(dir.path(), &keys).unwrap();
+        let pseudonym = ask(&vault, "4711");
+        ask(&vault, "4712");
+        for asked in [pseudonym.as_str(), "4711"] {
+            let found = vault.find(asked).unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!((found[0].original(), found[0].issuer()), ("4711", "A"));
+        }
+        assert!(vault.find("471").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_backup_is_whole_or_no_backup_and_can_be_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys(dir.path());
+        let vault = open(dir.path(), &keys).unwrap();
+        let pseudonyms: Vec<String> = (0..20).map(|id| ask(&vault, &id.to_string())).collect();
+        vault.rotate().unwrap();
+        let file = dir.path().join("backup");
+        let made = vault.back_up(&file).unwrap();
+        assert_eq!((made.entries, made.generation), (20, 1));
+        assert!(vault.back_up(&file).is_err(), "never overwrites");
+        assert_eq!(vault.verify(&file).unwrap(), made);
+        let bytes = std::fs::read(&file).unwrap();
+        let needle = pseudonyms[0].as_bytes();
+        assert!(!bytes.windows(needle.len()).any(|window| window == needle));
+        for at in (0..bytes.len()).step_by(37) {
+            let mut damaged = bytes.clone();
+            // Slot B of the head is empty and means nothing.
+            if (68..128).contains(&at) {
+                continue;
+            }
+            damaged[at] ^= 1;
+            let path = dir.path().join("damaged");
+            cloister_log::durable::write_atomic(&path, &damaged, 0o600).unwrap();
+            assert!(vault.verify(&path).is_err(), "byte {at}");
+            cloister_log::durable::write_atomic(&path, &bytes[..at], 0o600).unwrap();
+            assert!(vault.verify(&path).is_err(), "cut at {at}");
+        }
+        drop(vault);
+        std::fs::rename(dir.path().join("vault"), dir.path().join("lost")).unwrap();
+        let disk = Disk::default();
+        Vault::restore(&file, &dir.path().join("vault"), &keys, &disk).unwrap();
+        assert!(Vault::restore(&file, &dir.path().join("vault"), &keys, &disk).is_err());
+        let vault = open(dir.path(), &load(dir.path(), "wrapping", &[])).unwrap();
+        let again: Vec<String> = (0..20).map(|id| ask(&vault, &id.to_string())).collect();
+        assert_eq!(again, pseudonyms);
     }
 }

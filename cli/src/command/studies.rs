@@ -1,9 +1,11 @@
-//! `cloister studies`: what the gateway has received and how far each study is.
+//! `cloister studies`: what the gateway has received and how far each study is; `studies retry` for
+//! one that it has given up.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
+use cloister_dicom_scp::control::{Request, StudyRequest};
 
 use crate::control;
 use crate::failure::usage;
@@ -15,16 +17,29 @@ use crate::wording;
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) control: ControlArgs,
+    #[command(subcommand)]
+    command: Option<StudiesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum StudiesCommand {
+    /// List every study (what no command does as well).
+    List,
+    /// Try a dead letter again.
+    Retry {
+        /// The study's key, as the list shows it.
+        study: String,
+    },
 }
 
 /// Where dicom-scp's control socket is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct ControlArgs {
     /// State folder of a local installation.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     state: Option<PathBuf>,
     /// dicom-scp's control socket.
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", global = true)]
     control: Option<PathBuf>,
 }
 
@@ -39,14 +54,20 @@ impl ControlArgs {
 }
 
 pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
-    let studies = control::studies(&args.control.socket()?).await?;
+    let socket = args.control.socket()?;
+    if let Some(StudiesCommand::Retry { study }) = &args.command {
+        let request = Request::Studies(StudyRequest::Retry(study.clone()));
+        out.emit(&control::operate(&socket, &request).await?)?;
+        return out.say("The study is tried again.");
+    }
+    let studies = control::studies(&socket).await?;
     for study in &studies {
         out.emit(study)?;
         let report = study
             .report
             .map_or_else(|| "-".to_owned(), |id| id.to_string());
         out.say(format!(
-            "{}  {:<10} v{}  {} object(s), {} cleared, {} quarantined  from {}  report {report}",
+            "{}  {:<10} v{}  {} object(s), {} cleared, {} quarantined  from {}  report {report}  study {}{}",
             wording::time(study.received_at_unix_ms),
             study.state,
             study.version,
@@ -54,6 +75,12 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
             study.cleared,
             study.quarantined,
             study.calling_ae,
+            study.key,
+            study
+                .dead
+                .as_deref()
+                .map(|dead| format!("  given up: {dead}"))
+                .unwrap_or_default(),
         ))?;
     }
     if studies.is_empty() {

@@ -25,6 +25,8 @@ pub enum Actor {
     AeTitle(AeTitle),
     /// A source address.
     Ip(IpAddr),
+    /// An operator at this machine: the user id that the kernel names for a Unix socket's peer.
+    Operator(u32),
 }
 
 impl Actor {
@@ -53,6 +55,11 @@ impl Actor {
     /// A source address.
     pub fn ip(address: IpAddr) -> Self {
         Self::Ip(address)
+    }
+
+    /// An operator, by user id.
+    pub fn operator(uid: u32) -> Self {
+        Self::Operator(uid)
     }
 }
 
@@ -264,6 +271,7 @@ enum RawActor {
     Spiffe(String),
     AeTitle(String),
     Ip(IpAddr),
+    OperatorUid(u32),
 }
 
 fn once() -> u32 {
@@ -290,6 +298,7 @@ impl From<&Event> for Raw {
                 Actor::Spiffe(uri) => RawActor::Spiffe(uri.clone()),
                 Actor::AeTitle(title) => RawActor::AeTitle(title.as_str().to_owned()),
                 Actor::Ip(address) => RawActor::Ip(*address),
+                Actor::Operator(uid) => RawActor::OperatorUid(*uid),
             }),
             report_id: event.report,
             study: event.study.as_ref().map(|study| study.as_str().to_owned()),
@@ -315,6 +324,7 @@ impl TryFrom<Raw> for Event {
                 AeTitle::parse(&title).map_err(|_| EventError::Malformed)?,
             )),
             Some(RawActor::Ip(address)) => Some(Actor::Ip(address)),
+            Some(RawActor::OperatorUid(uid)) => Some(Actor::Operator(uid)),
         };
         let study = raw
             .study
@@ -367,6 +377,7 @@ mod tests {
             Event::new(Action::Started),
             full().actor(Actor::ip("2001:db8::1".parse().unwrap())),
             full().actor(Actor::ae_title(&AeTitle::parse("CT_1").unwrap())),
+            full().actor(Actor::operator(1000)),
         ] {
             assert_eq!(
                 Event::from_bytes(&event.to_bytes().unwrap()).unwrap(),

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
-use cloister_log::{Log, LogConfig, durable};
+use cloister_log::disk::Disk;
+use cloister_log::{Log, LogConfig};
 use cloister_seal::{SigningKey, VerifyingKey};
 use uuid::Uuid;
 
@@ -83,6 +84,7 @@ impl Drop for Inner {
 
 struct Shared {
     log: Log,
+    disk: Disk,
     origin: String,
     key: SigningKey,
     path: PathBuf,
@@ -128,10 +130,18 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Tampered`] if they disagree: nothing may be recorded until a human looked.
     pub fn open(config: AuditConfig) -> Result<Self, AuditError> {
+        Self::open_on(Disk::default(), config)
+    }
+
+    /// As [`AuditLog::open`], on a disk that may be watched.
+    ///
+    /// # Errors
+    /// As [`AuditLog::open`].
+    pub fn open_on(disk: Disk, config: AuditConfig) -> Result<Self, AuditError> {
         if !checkpoint::is_origin(&config.origin) {
             return Err(AuditError::Origin);
         }
-        durable::create_dir_all(&config.dir, 0o700)?;
+        disk.create_dir_all(&config.dir, 0o700)?;
         let path = config.dir.join(CHECKPOINT);
         let signed = load_checkpoint(&path, &config.origin, &config.key.verifying_key())?;
         let mut state = State::default();
@@ -140,6 +150,7 @@ impl AuditLog {
         let mut failed = None;
         let log_config = LogConfig {
             max_record_bytes: LARGEST_EVENT,
+            disk: disk.clone(),
             ..LogConfig::at(config.dir.join(RECORDS))
         };
         let log = Log::open_each(log_config, |_, record| {
@@ -156,6 +167,7 @@ impl AuditLog {
         }
         let shared = Arc::new(Shared {
             log,
+            disk,
             origin: config.origin,
             key: config.key,
             path,
@@ -337,7 +349,8 @@ impl Shared {
         let state = self.lock();
         let (size, root) = (state.tree.size(), state.tree.root());
         drop(state);
-        durable::write_atomic(&self.path, self.sign(size, &root).as_bytes(), 0o644)?;
+        let note = self.sign(size, &root);
+        self.disk.write_atomic(&self.path, note.as_bytes(), 0o644)?;
         Ok(size)
     }
 }

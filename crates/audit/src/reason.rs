@@ -55,6 +55,20 @@ pub enum Action {
     DirectoryListed,
     /// A study's key was destroyed.
     KeyForgotten,
+    /// A study will not be tried again by itself.
+    StudyDeadLettered,
+    /// An operator had a study tried again.
+    StudyRetried,
+    /// An operator sent an object of the quarantine through the path again.
+    QuarantineReleased,
+    /// An operator had an object of the quarantine erased.
+    QuarantinePurged,
+    /// An operator asked who is behind a pseudonym.
+    VaultLookedUp,
+    /// An operator changed the vault's keys.
+    VaultRotated,
+    /// An operator took a copy of the vault.
+    VaultBackedUp,
     /// A clinician sent feedback.
     FeedbackReceived,
 }
@@ -180,6 +194,16 @@ pub enum Reason {
     LateObject,
     /// The retention time is over.
     Retention,
+    /// The operator may not do this.
+    OperatorNotAllowed,
+    /// It makes no sense for this entry.
+    NotReleasable,
+    /// Tried for as long as the configuration says.
+    GaveUp,
+    /// The next room says that it will never take this.
+    UpstreamRefused,
+    /// More films than a report is made of.
+    TooManyFilms,
     /// The room is stopping.
     Shutdown,
 }

@@ -10,7 +10,10 @@
 //! over a log that may be thrown away at any time. [`durable`] holds the file operations that
 //! survive a power cut.
 
+pub mod disk;
+
 pub mod durable;
+
 pub mod index;
 
 mod error;

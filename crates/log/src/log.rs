@@ -11,18 +11,18 @@ use std::{fmt, fs, io, thread};
 use rustix::fs::FlockOperation;
 use tokio::sync::oneshot;
 
-use crate::durable;
+use crate::disk::Disk;
 use crate::error::LogError;
 use crate::frame::{RECORD_HEAD, RecordHead};
 use crate::recover::{self, Recovered};
 use crate::watermark::Watermark;
-use crate::writer::{Active, Published, Request, Writer, open_for_append};
+use crate::writer::{Active, Published, Request, Writer};
 
 /// Segments and records stay below 1 GiB each, so that an offset fits 32 bits.
 const LARGEST_BYTES: u32 = 1 << 30;
 
 /// Where a log lives and how it is cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LogConfig {
     /// Directory, created with mode 0700 if it is missing.
     pub dir: PathBuf,
@@ -30,6 +30,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Longest record; at most 1 GiB is used.
     pub max_record_bytes: u32,
+    /// What the files lie on.
+    pub disk: Disk,
 }
 
 impl LogConfig {
@@ -39,6 +41,7 @@ impl LogConfig {
             dir: dir.into(),
             segment_bytes: 64 << 20,
             max_record_bytes: 128 << 20,
+            disk: Disk::default(),
         }
     }
 }
@@ -52,8 +55,6 @@ struct Inner {
     max_record_bytes: u32,
     queue: Option<Sender<Request>>,
     thread: Option<JoinHandle<()>>,
-    #[cfg(test)]
-    fault: Arc<crate::writer::faults::Fault>,
     /// Holds the lock until everything above is gone.
     _lock: File,
 }
@@ -96,19 +97,20 @@ impl Log {
         config: LogConfig,
         mut each: impl FnMut(u64, &[u8]),
     ) -> Result<Self, LogError> {
-        durable::create_dir_all(&config.dir, 0o700)?;
+        let disk = &config.disk;
+        disk.create_dir_all(&config.dir, 0o700)?;
         let lock = lock(&config.dir)?;
-        remove_temporaries(&config.dir)?;
+        remove_temporaries(disk, &config.dir)?;
+        // A process may have died between a segment's name and its sync; records will rely on it.
+        disk.sync_dir(&config.dir)?;
         let recovered = recover::scan(&config.dir, &mut each)?;
-        let active = settle(&recovered)?;
+        let active = settle(disk, &recovered)?;
         let records = recovered.records();
-        let watermark = Watermark::open(&config.dir)?;
+        let watermark = Watermark::open(disk, &config.dir)?;
         watermark.store(records)?;
         let published = Arc::new(RwLock::new(Published {
             segments: recovered.segments,
         }));
-        #[cfg(test)]
-        let fault = Arc::default();
         let writer = Writer {
             segment_bytes: config.segment_bytes.min(LARGEST_BYTES.into()),
             dir: config.dir,
@@ -116,8 +118,7 @@ impl Log {
             watermark,
             active,
             poisoned: false,
-            #[cfg(test)]
-            fault: Arc::clone(&fault),
+            disk: config.disk,
         };
         let (queue, requests) = channel();
         let thread = thread::Builder::new()
@@ -128,8 +129,6 @@ impl Log {
             max_record_bytes: config.max_record_bytes.min(LARGEST_BYTES),
             queue: Some(queue),
             thread: Some(thread),
-            #[cfg(test)]
-            fault,
             _lock: lock,
         })))
     }
@@ -244,11 +243,6 @@ impl Log {
                 .transpose()
         })
     }
-
-    #[cfg(test)]
-    pub(crate) fn fault(&self) -> &crate::writer::faults::Fault {
-        &self.0.fault
-    }
 }
 
 struct Place {
@@ -275,22 +269,22 @@ fn lock(dir: &Path) -> Result<File, LogError> {
 }
 
 /// Heads of segments that a killed process had not yet named.
-fn remove_temporaries(dir: &Path) -> io::Result<()> {
+fn remove_temporaries(disk: &Disk, dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+            disk.remove_file(&path)?;
         }
     }
     Ok(())
 }
 
 /// Cuts the torn tail and makes the rest durable before anybody reads it.
-fn settle(recovered: &Recovered) -> io::Result<Option<Active>> {
+fn settle(disk: &Disk, recovered: &Recovered) -> io::Result<Option<Active>> {
     let Some(last) = recovered.segments.last() else {
         return Ok(None);
     };
-    let file = open_for_append(&last.path)?;
+    let file = disk.open(&last.path)?;
     if recovered.torn_bytes > 0 {
         tracing::warn!(
             bytes = recovered.torn_bytes,

@@ -4,11 +4,10 @@
 //! it is exact, after a power cut it may be old. Recovery refuses a log that holds fewer records
 //! than it says: then acknowledged records are gone, and that is no torn tail.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::disk::{Disk, DiskFile};
 use crate::frame::u64_at;
 
 /// Name inside the log's directory.
@@ -16,18 +15,17 @@ pub(crate) const NAME: &str = "durable";
 
 /// The open file.
 #[derive(Debug)]
-pub(crate) struct Watermark(File);
+pub(crate) struct Watermark(DiskFile);
 
 impl Watermark {
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        Ok(Self(options.open(dir.join(NAME))?))
+    pub(crate) fn open(disk: &Disk, dir: &Path) -> io::Result<Self> {
+        let path = dir.join(NAME);
+        let file = if path.exists() {
+            disk.open(&path)
+        } else {
+            disk.create(&path, 0o600)
+        };
+        Ok(Self(file?))
     }
 
     pub(crate) fn store(&self, records: u64) -> io::Result<()> {

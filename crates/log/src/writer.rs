@@ -1,13 +1,10 @@
 //! The one thread that writes: takes everything that queued, writes it, syncs once, answers.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::durable;
+use crate::disk::{Disk, DiskFile};
 use crate::error::LogError;
 use crate::frame::{RecordHead, SEGMENT_HEAD, SegmentHead};
 use crate::recover::{Segment, segment_path};
@@ -46,13 +43,12 @@ pub(crate) struct Writer {
     pub(crate) active: Option<Active>,
     /// An earlier failure left the disk in an unknown state: nothing is accepted any more.
     pub(crate) poisoned: bool,
-    #[cfg(test)]
-    pub(crate) fault: Arc<faults::Fault>,
+    pub(crate) disk: Disk,
 }
 
 /// The segment that grows.
 pub(crate) struct Active {
-    pub(crate) file: File,
+    pub(crate) file: DiskFile,
     pub(crate) head: SegmentHead,
     pub(crate) end: u64,
 }
@@ -115,25 +111,20 @@ impl Writer {
                 &mut bytes,
             );
         }
-        let result = self.write_and_sync(&active, &bytes);
+        let mut result = self.write_and_sync(&active, &bytes);
         if result.is_ok() {
             active.end += bytes.len() as u64;
             self.publish(&active, offsets);
-        } else {
-            self.withdraw(&active);
+        } else if !self.withdraw(&active) && matches!(result, Err(LogError::Full)) {
+            // The batch may be there after a restart: "full" would promise that it is not.
+            result = Err(LogError::Closed);
         }
         self.active = Some(active);
         result.map(|()| first)
     }
 
     fn write_and_sync(&mut self, active: &Active, bytes: &[u8]) -> Result<(), LogError> {
-        #[cfg(test)]
-        let bytes = self.fault.before_write(&active.file, bytes, active.end)?;
         active.file.write_all_at(bytes, active.end)?;
-        #[cfg(test)]
-        self.fault
-            .before_sync()
-            .inspect_err(|_| self.poisoned = true)?;
         active
             .file
             .sync_data()
@@ -145,16 +136,14 @@ impl Writer {
             })
     }
 
-    /// Takes an unacknowledged batch back, so that no later batch stands behind its remains.
-    fn withdraw(&mut self, active: &Active) {
-        if active
-            .file
-            .set_len(active.end)
-            .and_then(|()| active.file.sync_all())
-            .is_err()
-        {
+    /// Takes an unacknowledged batch back, so that no later batch stands behind its remains. False
+    /// if that cannot be known to have happened.
+    fn withdraw(&mut self, active: &Active) -> bool {
+        let cut = active.file.set_len(active.end);
+        if cut.and_then(|()| active.file.sync_all()).is_err() {
             self.poisoned = true;
         }
+        !self.poisoned
     }
 
     fn publish(&mut self, active: &Active, offsets: Vec<u32>) {
@@ -178,8 +167,8 @@ impl Writer {
         let head = SegmentHead::new(first);
         let path = segment_path(&self.dir, first);
         // An earlier attempt may have died between its name and its first record.
-        durable::write_atomic(&path, &head.encode(), 0o600)?;
-        let file = open_for_append(&path)?;
+        self.disk.write_atomic(&path, &head.encode(), 0o600)?;
+        let file = self.disk.open(&path)?;
         let end = SEGMENT_HEAD as u64;
         let segment = Segment {
             path,
@@ -193,53 +182,5 @@ impl Writer {
             .unwrap_or_else(PoisonError::into_inner);
         published.segments.push(segment);
         Ok(Active { file, head, end })
-    }
-}
-
-pub(crate) fn open_for_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
-}
-
-/// Failures that a test orders.
-#[cfg(test)]
-pub(crate) mod faults {
-    use std::fs::File;
-    use std::io;
-    use std::os::unix::fs::FileExt;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-    use rustix::io::Errno;
-
-    /// What the next batch meets.
-    #[derive(Debug, Default)]
-    pub(crate) struct Fault {
-        pub(crate) full: AtomicBool,
-        pub(crate) sync_fails: AtomicBool,
-        pub(crate) syncs: AtomicU64,
-    }
-
-    impl Fault {
-        /// As a disk that fills up in the middle of a write.
-        pub(crate) fn before_write<'a>(
-            &self,
-            file: &File,
-            bytes: &'a [u8],
-            at: u64,
-        ) -> io::Result<&'a [u8]> {
-            if self.full.load(Ordering::SeqCst) {
-                file.write_all_at(&bytes[..bytes.len() / 2], at)?;
-                return Err(Errno::NOSPC.into());
-            }
-            Ok(bytes)
-        }
-
-        pub(crate) fn before_sync(&self) -> io::Result<()> {
-            self.syncs.fetch_add(1, Ordering::SeqCst);
-            if self.sync_fails.load(Ordering::SeqCst) {
-                Err(Errno::IO.into())
-            } else {
-                Ok(())
-            }
-        }
     }
 }

@@ -12,8 +12,10 @@ use cloister_runtime::ConfigError;
 use cloister_tls::{SpiffeId, TlsFiles};
 use serde::Deserialize;
 
-use super::{Config, KeyFiles, ReceiveConfig, SidecarConfig, StudyConfig};
-use crate::route::Routes;
+use super::{Config, KeyFiles, KeySource, ReceiveConfig, SidecarConfig, StudyConfig};
+use crate::route::{self, Pattern, Routes};
+use crate::spool::space::Limits;
+use crate::spool::worklist::Keep;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,12 @@ pub(super) struct Raw {
     listen: Listen,
     #[serde(default)]
     receive: Receive,
+    #[serde(default)]
+    spool: Spool,
+    #[serde(default)]
+    retention: Retention,
+    #[serde(default)]
+    control: Control,
     keys: Keys,
     directory: Directory,
     #[serde(default)]
@@ -79,12 +87,52 @@ impl Default for Receive {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Spool {
+    min_free_bytes: u64,
+    max_bytes: Option<u64>,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            min_free_bytes: 1 << 30,
+            max_bytes: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Retention {
+    forwarded_hours: u32,
+    quarantined_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            forwarded_hours: 168,
+            quarantined_days: 30,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Control {
+    operators: Vec<u32>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    wrapping: PathBuf,
-    pseudonym: PathBuf,
-    manifest_signing: PathBuf,
-    audit_signing: PathBuf,
+    wrapping: String,
+    #[serde(default)]
+    wrapping_previous: Vec<String>,
+    pseudonym: String,
+    manifest_signing: String,
+    audit_signing: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,8 +152,63 @@ struct Route {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    calling_ae: String,
+    calling_ae: Option<String>,
+    institution: Option<String>,
+    modality: Option<String>,
+    referring_physician: Option<String>,
     recipient: String,
+}
+
+impl Rule {
+    fn check(&self) -> Result<route::Rule, ConfigError> {
+        let calling = self.calling_ae.as_deref();
+        let calling = calling.map(|text| title("route.rule.calling_ae", text));
+        let tags = [
+            ("route.rule.institution", &self.institution),
+            ("route.rule.modality", &self.modality),
+            ("route.rule.referring_physician", &self.referring_physician),
+        ];
+        for (key, text) in tags {
+            if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+                return Err(ConfigError::invalid(key, "must not be empty"));
+            }
+        }
+        let rule = route::Rule {
+            calling: calling.transpose()?,
+            tags: tags.map(|(_, text)| text.as_deref().map(Pattern::new)),
+            recipient: recipient("route.rule.recipient", &self.recipient)?,
+        };
+        if rule.calling.is_none() && rule.tags.iter().all(Option::is_none) {
+            return Err(ConfigError::invalid(
+                "route.rule",
+                "names nothing to match; route.default_recipient is for everything else",
+            ));
+        }
+        Ok(rule)
+    }
+}
+
+/// Turns the configuration's words for a secret into its file: `credential:NAME` is one in the folder
+/// that systemd names, anything else a path.
+pub(super) struct Secrets<'a> {
+    pub(super) base: &'a Path,
+    pub(super) credentials: Option<PathBuf>,
+}
+
+impl Secrets<'_> {
+    pub(super) fn source(&self, key: &str, text: &str) -> Result<KeySource, ConfigError> {
+        let Some(name) = text.strip_prefix("credential:") else {
+            return Ok(KeySource(self.base.join(text)));
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(ConfigError::invalid(key, "no name of a credential"));
+        }
+        let dir = self.credentials.as_ref();
+        let dir = dir
+            .ok_or_else(|| ConfigError::invalid(key, "systemd names no $CREDENTIALS_DIRECTORY"))?;
+        Ok(KeySource(dir.join(name)))
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +225,8 @@ struct Study {
     query: String,
     urgency: String,
     parallel: usize,
+    max_objects: usize,
+    max_rendition_bytes: u64,
 }
 
 impl Default for Study {
@@ -131,6 +236,8 @@ impl Default for Study {
             query: "Findings and impression".to_owned(),
             urgency: "routine".to_owned(),
             parallel: 2,
+            max_objects: 64,
+            max_rendition_bytes: 48 << 20,
         }
     }
 }
@@ -160,6 +267,8 @@ struct Sidecar {
     retry_initial_ms: u64,
     #[serde(default = "half_minute_ms")]
     retry_max_ms: u64,
+    #[serde(default = "three_days_hours")]
+    give_up_after_hours: u64,
     #[serde(default = "ten_minutes_ms")]
     deadline_ms: u64,
 }
@@ -178,6 +287,9 @@ const fn half_second_ms() -> u64 {
 }
 const fn half_minute_ms() -> u64 {
     30_000
+}
+const fn three_days_hours() -> u64 {
+    72
 }
 const fn two_minutes_ms() -> u64 {
     120_000
@@ -268,17 +380,19 @@ impl Raw {
                 self.receive.association_timeout_ms,
             )?,
         };
-        let mut rules = Vec::new();
-        for rule in &self.route.rule {
-            rules.push((
-                title("route.rule.calling_ae", &rule.calling_ae)?,
-                recipient("route.rule.recipient", &rule.recipient)?,
-            ));
-        }
+        let rules = self.route.rule.iter().map(Rule::check);
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
         let default = self.route.default_recipient.as_deref();
         let default = default
             .map(|text| recipient("route.default_recipient", text))
             .transpose()?;
+        let routes = Routes::new(rules, default);
+        if let Some((rule, before)) = routes.unreachable() {
+            return Err(ConfigError::invalid(
+                "route.rule",
+                format!("rule {rule} can never match: rule {before} takes all that it would"),
+            ));
+        }
         let urgency = match self.study.urgency.as_str() {
             "stat" => Urgency::Stat,
             "urgent" => Urgency::Urgent,
@@ -313,28 +427,66 @@ impl Raw {
             },
             retry_initial: millis("sidecar.retry_initial_ms", self.sidecar.retry_initial_ms)?,
             retry_max: millis("sidecar.retry_max_ms", self.sidecar.retry_max_ms)?,
+            give_up_after: positive(
+                "sidecar.give_up_after_hours",
+                self.sidecar.give_up_after_hours,
+            )
+            .map(|hours| Duration::from_secs(hours.saturating_mul(3600)))?,
             deadline: millis("sidecar.deadline_ms", self.sidecar.deadline_ms)?,
         };
+        let secrets = Secrets {
+            base,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+        };
+        let previous = self.keys.wrapping_previous.iter();
+        let wrapping_previous = previous
+            .map(|text| secrets.source("keys.wrapping_previous", text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let own = rustix::process::geteuid().as_raw();
         Ok(Config {
+            spool: Limits {
+                min_free_bytes: self.spool.min_free_bytes,
+                max_bytes: self
+                    .spool
+                    .max_bytes
+                    .map(|most| positive("spool.max_bytes", most))
+                    .transpose()?,
+            },
+            keep: Keep {
+                forwarded_ms: i64::from(self.retention.forwarded_hours) * 3_600_000,
+                quarantined_ms: i64::from(self.retention.quarantined_days) * 24 * 3_600_000,
+            },
+            operators: if self.control.operators.is_empty() {
+                vec![own]
+            } else {
+                self.control.operators
+            },
             state_dir: base.join(self.state_dir),
             audit_origin: format!("{}/dicom-scp/{}", self.site, self.replica),
             dimse: self.listen.dimse,
             admin: self.listen.admin,
             receive,
             keys: KeyFiles {
-                wrapping: base.join(self.keys.wrapping),
-                pseudonym: base.join(self.keys.pseudonym),
-                manifest_signing: base.join(self.keys.manifest_signing),
-                audit_signing: base.join(self.keys.audit_signing),
+                wrapping: secrets.source("keys.wrapping", &self.keys.wrapping)?,
+                wrapping_previous,
+                pseudonym: secrets.source("keys.pseudonym", &self.keys.pseudonym)?,
+                manifest_signing: secrets
+                    .source("keys.manifest_signing", &self.keys.manifest_signing)?,
+                audit_signing: secrets.source("keys.audit_signing", &self.keys.audit_signing)?,
             },
             directory_file: base.join(self.directory.file),
             enrolment_key: base.join(self.directory.enrolment_key),
-            routes: Routes::new(rules, default),
+            routes,
             study: StudyConfig {
                 quiet: Duration::from_millis(self.study.quiet_ms),
                 query: self.study.query,
                 urgency,
                 parallel: positive("study.parallel", self.study.parallel)?,
+                max_objects: positive("study.max_objects", self.study.max_objects)?,
+                max_rendition_bytes: positive(
+                    "study.max_rendition_bytes",
+                    self.study.max_rendition_bytes,
+                )?,
             },
             redact,
             sidecar,

@@ -59,6 +59,46 @@ fn what_cannot_be_used_is_named() {
         ),
         ("[keys]", "[receive]\nmax_pdu = 1\n[keys]", "max_pdu"),
         (
+            "[keys]",
+            "[spool]\nmax_bytes = 0\n[keys]",
+            "spool.max_bytes",
+        ),
+        (
+            "[keys]",
+            "[retention]\nforwarded_days = 1\n[keys]",
+            "forwarded_days",
+        ),
+        (
+            "[redact]",
+            "[study]\nmax_objects = 0\n[redact]",
+            "study.max_objects",
+        ),
+        (
+            "\nkey = \"gateway.key\"",
+            "\nkey = \"gateway.key\"\ngive_up_after_hours = 0",
+            "give_up_after_hours",
+        ),
+        (
+            "\"wrapping.key\"",
+            "\"credential:../wrapping\"",
+            "keys.wrapping",
+        ),
+        (
+            "[redact]",
+            "[[route.rule]]\nrecipient = \"group:a\"\n[redact]",
+            "route.rule",
+        ),
+        (
+            "[redact]",
+            "[[route.rule]]\nmodality = \" \"\nrecipient = \"group:a\"\n[redact]",
+            "route.rule.modality",
+        ),
+        (
+            "[redact]",
+            "[[route.rule]]\nmodality = \"*\"\nrecipient = \"group:a\"\n[[route.rule]]\ncalling_ae = \"CT\"\nmodality = \"dx\"\nrecipient = \"group:b\"\n[redact]",
+            "rule 2 can never match: rule 1",
+        ),
+        (
             "spiffe://example.org/sidecar/sidecar",
             "sidecar",
             "sidecar.identity",
@@ -66,5 +106,76 @@ fn what_cannot_be_used_is_named() {
     ] {
         let error = load(&GOOD.replace(from, to)).unwrap_err();
         assert!(error.contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_said_is_safe() {
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.spool.min_free_bytes, 1 << 30);
+    assert_eq!(config.keep.forwarded_ms, 7 * 24 * 3_600_000);
+    assert_eq!(config.keep.quarantined_ms, 30 * 24 * 3_600_000);
+    assert_eq!(
+        config.operators,
+        [rustix::process::geteuid().as_raw()],
+        "nobody else may look into the vault"
+    );
+    assert_eq!(config.study.max_objects, 64);
+}
+
+#[test]
+fn every_key_of_the_documentation_is_taken() {
+    let more = r#"
+[spool]
+min_free_bytes = 5
+max_bytes = 7
+[retention]
+forwarded_hours = 0
+quarantined_days = 1
+[control]
+operators = [0, 1000]
+[[route.rule]]
+institution = "*general hospital*"
+recipient = "group:a"
+[[route.rule]]
+calling_ae = "CT_1"
+modality = "DX"
+referring_physician = "Doe^*"
+recipient = "group:b"
+"#;
+    let config = load(&format!("{GOOD}{more}")).unwrap();
+    assert_eq!(config.spool.max_bytes, Some(7));
+    assert_eq!((config.keep.forwarded_ms, config.operators.len()), (0, 2));
+    assert!(config.routes.looks_at_tags());
+}
+
+#[test]
+fn a_secret_is_a_file_beside_the_configuration_or_a_credential_of_systemd() {
+    let secrets = |credentials: Option<&str>| super::raw::Secrets {
+        base: std::path::Path::new("/etc/cloister"),
+        credentials: credentials.map(Into::into),
+    };
+    let source = |credentials, text| {
+        let source = secrets(credentials).source("keys.wrapping", text).ok()?;
+        Some(source.path().to_str().unwrap().to_owned())
+    };
+    let systemd = Some("/run/credentials/cloister.service");
+    for (credentials, text, path) in [
+        (
+            systemd,
+            "pki/wrapping.key",
+            Some("/etc/cloister/pki/wrapping.key"),
+        ),
+        (
+            systemd,
+            "credential:wrapping",
+            Some("/run/credentials/cloister.service/wrapping"),
+        ),
+        (None, "credential:wrapping", None),
+        (systemd, "credential:", None),
+        (systemd, "credential:..", None),
+        (systemd, "credential:a/b", None),
+    ] {
+        assert_eq!(source(credentials, text).as_deref(), path, "{text}");
     }
 }

@@ -11,7 +11,7 @@ use super::dataset::{Scan, ScanError};
 use super::negotiate::Context;
 use crate::error::SpoolError;
 use crate::keys::Mac;
-use crate::spool::sealed::{SealedWriter, Slot};
+use crate::spool::sealed::SealedWriter;
 use crate::spool::{Id, Spool};
 
 /// A whole data set that fits its command. Its file is not durable yet: `store` does that.
@@ -142,8 +142,7 @@ fn open(
 
     let object = Id::random().map_err(|_| Status::OutOfResources)?;
     let keys = spool.keys();
-    let writer = SealedWriter::create(&spool.objects(), object, keys.wrapping(), Slot::Receive);
-    let mut writer = writer.map_err(|error| storage(&error))?;
+    let mut writer = spool.receive(object).map_err(|error| storage(&error))?;
     writer.write(&head).map_err(|error| storage(&error))?;
     Ok(Open {
         writer,

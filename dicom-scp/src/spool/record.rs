@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Id;
-use crate::quarantine::Reason;
+use super::worklist::{Forgotten, Snapshot};
+use crate::quarantine::{DeadReason, Reason};
 
 /// One durable change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,10 +52,36 @@ pub(crate) enum Record {
         version: u32,
         at_unix_ms: i64,
     },
+    /// This version is not tried again by itself.
+    DeadLettered {
+        study: Id,
+        version: u32,
+        reason: DeadReason,
+        at_unix_ms: i64,
+    },
+    /// An operator has it tried again.
+    Retried {
+        study: Id,
+        version: u32,
+        at_unix_ms: i64,
+    },
+    /// An operator sent an object of the quarantine through the path again.
+    Released { object: Id, at_unix_ms: i64 },
+    /// An operator had an object of the quarantine erased. Written before its file is destroyed.
+    Purged { object: Id, at_unix_ms: i64 },
+    /// Everything identified of a study is erased; written before its key is destroyed, so that no
+    /// replay brings back what cannot be opened any more.
+    Erased {
+        study: Id,
+        objects: Vec<Id>,
+        left: Forgotten,
+    },
+    /// A study as it stood when the log was compacted.
+    Snapshot(Box<Snapshot>),
 }
 
 /// An acknowledged object.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoredRecord {
     pub(crate) object: Id,
@@ -92,14 +119,14 @@ mod hex_hash {
     }
 }
 
-mod hex_bytes {
+pub(super) mod hex_bytes {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<u8>, D::Error> {
         hex::decode(String::deserialize(deserializer)?).map_err(de::Error::custom)

@@ -10,17 +10,18 @@
 //! Slot A holds the key wrapped at receipt, slot B the same key wrapped by the study's key; once B
 //! is durable, A is zeroed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use aes_gcm::aead::AeadInOut as _;
 use aes_gcm::{Aes256Gcm, Nonce};
-use cloister_log::durable;
+use cloister_log::disk::{Disk, DiskFile};
 use zeroize::Zeroizing;
 
 use super::Id;
+use super::space::Charge;
 use crate::error::SpoolError;
 use crate::keys::{self, NONCE_BYTES, SecretKey, TAG_BYTES, WRAPPED_BYTES};
 
@@ -52,23 +53,41 @@ impl Slot {
 
 /// Writes one file. Dropped before [`SealedWriter::finish`], it takes the file away again.
 pub(crate) struct SealedWriter {
-    file: File,
+    file: DiskFile,
+    disk: Disk,
     path: PathBuf,
     cipher: Aes256Gcm,
     id: Id,
     buffer: Zeroizing<Vec<u8>>,
     counter: u32,
     bytes: u64,
+    /// Bytes in the file.
+    end: u64,
+    charge: Option<Charge>,
     finished: bool,
 }
 
 impl SealedWriter {
     /// Creates `dir/id`, its key wrapped under `wrapping`.
     pub(crate) fn create(
+        disk: &Disk,
         dir: &Path,
         id: Id,
         wrapping: &Aes256Gcm,
         slot: Slot,
+        charge: Option<Charge>,
+    ) -> Result<Self, SpoolError> {
+        Self::create_at(disk, dir.join(id.to_string()), id, wrapping, slot, charge)
+    }
+
+    /// As [`SealedWriter::create`], under any name.
+    pub(crate) fn create_at(
+        disk: &Disk,
+        path: PathBuf,
+        id: Id,
+        wrapping: &Aes256Gcm,
+        slot: Slot,
+        charge: Option<Charge>,
     ) -> Result<Self, SpoolError> {
         let key = keys::random_key()?;
         let wrapped = keys::wrap(wrapping, &slot.purpose(id), &key)?;
@@ -77,24 +96,32 @@ impl SealedWriter {
         magic.copy_from_slice(MAGIC);
         let (a, b) = slots.split_at_mut(WRAPPED_BYTES);
         if slot == Slot::Receive { a } else { b }.copy_from_slice(&wrapped);
-        let path = dir.join(id.to_string());
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = disk.create(&path, 0o600)?;
         let mut writer = Self {
             file,
+            disk: disk.clone(),
             path,
             cipher: keys::cipher(&key),
             id,
             buffer: Zeroizing::new(Vec::with_capacity(CHUNK_BYTES + TAG_BYTES)),
             counter: 0,
             bytes: 0,
+            end: 0,
+            charge,
             finished: false,
         };
-        writer.file.write_all(&head)?;
+        writer.append(&head)?;
         Ok(writer)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let length = bytes.len() as u64;
+        if let Some(charge) = &mut self.charge {
+            charge.add(length)?;
+        }
+        self.file.write_all_at(bytes, self.end)?;
+        self.end += length;
+        Ok(())
     }
 
     /// Appends plaintext.
@@ -118,20 +145,37 @@ impl SealedWriter {
             .cipher
             .encrypt_in_place(&nonce, self.id.as_bytes(), &mut *self.buffer);
         sealed.map_err(|_| SpoolError::Sealed)?;
-        self.file.write_all(&self.buffer)?;
+        let sealed = std::mem::take(&mut self.buffer);
+        let written = self.append(&sealed);
+        self.buffer = sealed;
         self.buffer.clear();
+        written?;
         self.counter = self.counter.checked_add(1).ok_or(SpoolError::Full)?;
         Ok(())
     }
 
-    /// Writes the last chunk and makes file and name durable.
+    /// Writes the last chunk and makes file and name durable. A file whose sync failed is taken
+    /// away: a later sync that succeeds would prove nothing about it.
     pub(crate) fn finish(mut self) -> Result<u64, SpoolError> {
         self.chunk(true)?;
         self.file.sync_all()?;
         if let Some(dir) = self.path.parent() {
-            durable::sync_dir(dir)?;
+            self.disk.sync_dir(dir).inspect_err(|_| {
+                if let Some(charge) = &self.charge {
+                    charge.space().distrust();
+                }
+            })?;
+        }
+        // Another file's sync of the same directory may have failed since ours got its name, and
+        // that error is told only once.
+        let distrusted = |charge: &Charge| charge.space().is_distrusted();
+        if self.charge.as_ref().is_some_and(distrusted) {
+            return Err(SpoolError::Distrusted);
         }
         self.finished = true;
+        if let Some(charge) = self.charge.take() {
+            charge.keep();
+        }
         Ok(self.bytes)
     }
 }
@@ -140,7 +184,7 @@ impl Drop for SealedWriter {
     fn drop(&mut self) {
         if !self.finished {
             // Whatever stays is no record's file and goes at the next start.
-            drop(std::fs::remove_file(&self.path));
+            drop(self.disk.remove_file(&self.path));
         }
     }
 }
@@ -179,13 +223,25 @@ impl SealedReader {
         wrapping: &Aes256Gcm,
         slot: Slot,
     ) -> Result<Self, SpoolError> {
-        let mut file = open(dir, id)?;
+        Self::open_at(&dir.join(id.to_string()), id, wrapping, slot)
+    }
+
+    /// As [`SealedReader::open`], under any name.
+    pub(crate) fn open_at(
+        path: &Path,
+        id: Id,
+        wrapping: &Aes256Gcm,
+        slot: Slot,
+    ) -> Result<Self, SpoolError> {
+        let file = File::open(path).map_err(|error| missing(error, id))?;
         let left = file
             .metadata()?
             .len()
             .checked_sub(HEAD_BYTES as u64)
             .ok_or(SpoolError::Sealed)?;
-        let key = read_key(&mut file, id, wrapping, slot)?;
+        let key = read_key(&file, id, wrapping, slot)?;
+        let mut file = file;
+        file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
         Ok(Self {
             file,
             cipher: keys::cipher(&key),
@@ -232,20 +288,24 @@ impl SealedReader {
 /// Wraps the file's key under the study's key, then takes the receive key's wrapping away. Done
 /// again after a kill, it ends in the same state.
 pub(crate) fn rewrap(
+    disk: &Disk,
     dir: &Path,
     id: Id,
-    receive: &Aes256Gcm,
+    receive: &[&Aes256Gcm],
     study: &SecretKey,
 ) -> Result<(), SpoolError> {
     let study = keys::cipher(study);
-    let path = dir.join(id.to_string());
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(|error| missing(error, id))?;
-    if read_key(&mut file, id, &study, Slot::Study).is_err() {
-        let key = read_key(&mut file, id, receive, Slot::Receive)?;
+    let file = open(disk, dir, id)?;
+    if read_key(file.as_file(), id, &study, Slot::Study).is_err() {
+        let key = match read_key_of(file.as_file(), id, receive) {
+            Ok(key) => key,
+            // Died while [`renew`] was at slot A: slot B is the only copy, so A is mended first.
+            Err(_) => {
+                let newest = receive.first().ok_or(SpoolError::Sealed)?;
+                renew(disk, dir, id, newest, receive)?;
+                read_key(file.as_file(), id, newest, Slot::Receive)?
+            }
+        };
         let wrapped = keys::wrap(&study, &Slot::Study.purpose(id), &key)?;
         file.write_all_at(&wrapped, SLOT_B)?;
         file.sync_data()?;
@@ -255,8 +315,58 @@ pub(crate) fn rewrap(
     Ok(())
 }
 
-fn open(dir: &Path, id: Id) -> Result<File, SpoolError> {
-    File::open(dir.join(id.to_string())).map_err(|error| missing(error, id))
+/// Wraps the key of a file that no study's key wraps yet under the newest receive key. The new
+/// wrapping stands in slot B until slot A is durable: a kill leaves one of the two whole.
+pub(crate) fn renew(
+    disk: &Disk,
+    dir: &Path,
+    id: Id,
+    newest: &Aes256Gcm,
+    older: &[&Aes256Gcm],
+) -> Result<(), SpoolError> {
+    let file = open(disk, dir, id)?;
+    if read_key(file.as_file(), id, newest, Slot::Receive).is_err() {
+        let key = match read_key_of(file.as_file(), id, older) {
+            Ok(key) => key,
+            // Died in the middle of it.
+            Err(_) => {
+                let (_, b) = slots(file.as_file())?;
+                keys::unwrap(newest, &Slot::Receive.purpose(id), &b)?
+            }
+        };
+        let wrapped = keys::wrap(newest, &Slot::Receive.purpose(id), &key)?;
+        file.write_all_at(&wrapped, SLOT_B)?;
+        file.sync_data()?;
+        file.write_all_at(&wrapped, SLOT_A)?;
+        file.sync_data()?;
+    }
+    // An object of a study that is being assembled has the study's wrapping there.
+    let (_, b) = slots(file.as_file())?;
+    if keys::unwrap(newest, &Slot::Receive.purpose(id), &b).is_ok() {
+        file.write_all_at(&[0; WRAPPED_BYTES], SLOT_B)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+/// Forgets the file's key, then the file. Its directory has to be synced by the caller.
+pub(crate) fn destroy(disk: &Disk, dir: &Path, id: Id) -> Result<u64, SpoolError> {
+    let file = match open(disk, dir, id) {
+        Err(SpoolError::Missing { .. }) => return Ok(0),
+        other => other?,
+    };
+    let length = file.as_file().metadata()?.len();
+    // A leftover of a kill may be shorter.
+    let slots = length.min(HEAD_BYTES as u64) as usize;
+    file.write_all_at(&vec![0; slots], 0)?;
+    file.sync_data()?;
+    disk.remove_file(&dir.join(id.to_string()))?;
+    Ok(length)
+}
+
+fn open(disk: &Disk, dir: &Path, id: Id) -> Result<DiskFile, SpoolError> {
+    disk.open(&dir.join(id.to_string()))
+        .map_err(|error| missing(error, id))
 }
 
 fn missing(error: io::Error, id: Id) -> SpoolError {
@@ -275,23 +385,44 @@ fn cut(error: io::Error) -> SpoolError {
     }
 }
 
+type Wrapped = [u8; WRAPPED_BYTES];
+
+/// What stands in the two slots.
+fn slots(file: &File) -> Result<(Wrapped, Wrapped), SpoolError> {
+    let mut head = [0; HEAD_BYTES];
+    file.read_exact_at(&mut head, 0).map_err(cut)?;
+    let (magic, slots) = head.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(SpoolError::Sealed);
+    }
+    let (a, b) = slots.split_at(WRAPPED_BYTES);
+    match (a.try_into(), b.try_into()) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        _ => Err(SpoolError::Sealed),
+    }
+}
+
 fn read_key(
-    file: &mut File,
+    file: &File,
     id: Id,
     wrapping: &Aes256Gcm,
     slot: Slot,
 ) -> Result<SecretKey, SpoolError> {
-    use std::io::{Seek as _, SeekFrom};
-    file.seek(SeekFrom::Start(0))?;
-    let mut head = [0; HEAD_BYTES];
-    file.read_exact(&mut head).map_err(cut)?;
-    let (magic, slots) = head.split_at(MAGIC.len());
-    let (a, b) = slots.split_at(WRAPPED_BYTES);
-    if magic != MAGIC {
-        return Err(SpoolError::Sealed);
-    }
+    let (a, b) = slots(file)?;
     let wrapped = if slot == Slot::Receive { a } else { b };
-    Ok(keys::unwrap(wrapping, &slot.purpose(id), wrapped)?)
+    Ok(keys::unwrap(wrapping, &slot.purpose(id), &wrapped)?)
+}
+
+/// Slot A with the first of several keys that fits.
+fn read_key_of(file: &File, id: Id, receive: &[&Aes256Gcm]) -> Result<SecretKey, SpoolError> {
+    let mut result = Err(SpoolError::Key(keys::KeyError::Opening));
+    for wrapping in receive {
+        result = read_key(file, id, wrapping, Slot::Receive);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 #[cfg(test)]

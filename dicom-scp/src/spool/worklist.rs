@@ -3,14 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Id;
-use super::record::{Record, StoredRecord};
-use crate::quarantine::Reason;
+use super::record::{Record, StoredRecord, hex_bytes};
+use crate::quarantine::{DeadReason, Reason};
+
+mod ending;
+mod snapshot;
+
+pub(crate) use ending::Keep;
+pub(crate) use snapshot::Snapshot;
 
 /// What is known about one object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Object {
     pub(crate) stored: StoredRecord,
     pub(crate) state: ObjectState,
@@ -19,30 +27,39 @@ pub(crate) struct Object {
 }
 
 /// How far an object came.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ObjectState {
     /// Acknowledged; its study is not quiet yet, or an earlier version is on its way.
     Waiting,
     /// Part of a version that is being cleared.
     Assembled,
     /// Cleared; the file holds object and rendition.
-    Cleared { file: Id, meta: Vec<u8> },
+    Cleared {
+        file: Id,
+        #[serde(with = "hex_bytes")]
+        meta: Vec<u8>,
+    },
     /// In quarantine.
     Quarantined { reason: Reason, at_unix_ms: i64 },
 }
 
 /// One report of a study.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Version {
     pub(crate) number: u32,
     pub(crate) report: Uuid,
     pub(crate) replaces: Option<Uuid>,
     pub(crate) objects: Vec<Id>,
     pub(crate) state: VersionState,
+    /// When it came into this state.
+    pub(crate) since_unix_ms: i64,
 }
 
 /// How far a version came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum VersionState {
     /// Being cleared or forwarded.
     Pending,
@@ -50,20 +67,47 @@ pub(crate) enum VersionState {
     Accepted,
     /// Nothing could be cleared.
     Withheld,
+    /// Not tried again by itself.
+    Dead(DeadReason),
+}
+
+/// What stays of a study whose data are erased: a film that comes later makes a report that replaces
+/// the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forgotten {
+    pub(crate) version: u32,
+    pub(crate) report: Option<Uuid>,
+    pub(crate) at_unix_ms: i64,
 }
 
 /// What is known about one study.
 #[derive(Debug, Clone)]
 pub(crate) struct Study {
-    /// In order of arrival.
-    pub(crate) objects: BTreeMap<u64, Id>,
+    /// In order of arrival: number of the log's record, and place in it.
+    pub(crate) objects: BTreeMap<(u64, u32), Id>,
     pub(crate) versions: Vec<Version>,
     pub(crate) pseudonym: Option<String>,
+    /// Objects that an operator erased and that a report has to count as missing.
+    purged: u32,
+    /// From before its data were erased.
+    before: Option<Forgotten>,
     /// When the last object came; at start, the start: its sender may still be at it.
     last_arrival: Instant,
 }
 
 impl Study {
+    fn new(before: Option<Forgotten>) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            versions: Vec::new(),
+            pseudonym: None,
+            purged: 0,
+            before,
+            last_arrival: Instant::now(),
+        }
+    }
+
     fn pending(&self) -> Option<&Version> {
         self.versions
             .last()
@@ -77,7 +121,14 @@ impl Study {
             .iter()
             .rev()
             .find(|version| version.state == VersionState::Accepted);
-        accepted.map(|version| version.report)
+        accepted
+            .map(|version| version.report)
+            .or(self.before.and_then(|before| before.report))
+    }
+
+    fn number(&self) -> u32 {
+        let before = self.before.map_or(0, |before| before.version);
+        self.versions.last().map_or(before, |last| last.number)
     }
 }
 
@@ -105,6 +156,7 @@ pub(crate) struct Worklist {
     /// Contents seen under each SOP Instance UID, keyed hashes both.
     instances: HashMap<[u8; 32], Vec<[u8; 32]>>,
     studies: BTreeMap<Id, Study>,
+    forgotten: BTreeMap<Id, Forgotten>,
 }
 
 impl Worklist {
@@ -118,7 +170,7 @@ impl Worklist {
                 report,
                 replaces,
                 objects,
-                at_unix_ms: _,
+                at_unix_ms,
             } => {
                 for id in &objects {
                     if let Some(object) = self.objects.get_mut(id) {
@@ -133,6 +185,7 @@ impl Worklist {
                         replaces,
                         objects,
                         state,
+                        since_unix_ms: at_unix_ms,
                     });
                 }
             }
@@ -163,23 +216,41 @@ impl Worklist {
                 if let Some(object) = self.objects.get_mut(&object) {
                     object.state = ObjectState::Quarantined { reason, at_unix_ms };
                     // Our copy is gone: the sender's next try is not a duplicate but the only copy.
-                    if reason == Reason::Damaged
-                        && let Some(contents) = self.instances.get_mut(&object.stored.instance)
-                    {
-                        contents.retain(|content| *content != object.stored.content);
+                    if reason == Reason::Damaged {
+                        let (instance, content) = (object.stored.instance, object.stored.content);
+                        self.forget_content(&instance, &content);
                     }
                 }
             }
             Record::Accepted {
                 study,
                 version,
-                at_unix_ms: _,
-            } => self.settle(study, version, VersionState::Accepted),
+                at_unix_ms,
+            } => self.settle(study, version, VersionState::Accepted, at_unix_ms),
             Record::Withheld {
                 study,
                 version,
-                at_unix_ms: _,
-            } => self.settle(study, version, VersionState::Withheld),
+                at_unix_ms,
+            } => self.settle(study, version, VersionState::Withheld, at_unix_ms),
+            Record::DeadLettered {
+                study,
+                version,
+                reason,
+                at_unix_ms,
+            } => self.settle(study, version, VersionState::Dead(reason), at_unix_ms),
+            Record::Retried {
+                study,
+                version,
+                at_unix_ms,
+            } => self.settle(study, version, VersionState::Pending, at_unix_ms),
+            Record::Released { object, .. } => self.released(object),
+            Record::Purged { object, .. } => self.purged(object),
+            Record::Erased {
+                study,
+                objects,
+                left,
+            } => self.erased(study, &objects, left),
+            Record::Snapshot(snapshot) => self.restore(sequence, *snapshot),
         }
     }
 
@@ -188,13 +259,12 @@ impl Worklist {
             .entry(stored.instance)
             .or_default()
             .push(stored.content);
-        let study = self.studies.entry(stored.study).or_insert_with(|| Study {
-            objects: BTreeMap::new(),
-            versions: Vec::new(),
-            pseudonym: None,
-            last_arrival: Instant::now(),
-        });
-        study.objects.insert(sequence, stored.object);
+        let before = self.forgotten.remove(&stored.study);
+        let study = self
+            .studies
+            .entry(stored.study)
+            .or_insert_with(|| Study::new(before));
+        study.objects.insert((sequence, 0), stored.object);
         let state = if stored.conflict {
             ObjectState::Quarantined {
                 reason: Reason::UidConflict,
@@ -215,7 +285,7 @@ impl Worklist {
         );
     }
 
-    fn settle(&mut self, study: Id, number: u32, state: VersionState) {
+    fn settle(&mut self, study: Id, number: u32, state: VersionState, at_unix_ms: i64) {
         let Some(study) = self.studies.get_mut(&study) else {
             return;
         };
@@ -225,6 +295,7 @@ impl Worklist {
             .find(|version| version.number == number)
         {
             version.state = state;
+            version.since_unix_ms = at_unix_ms;
         }
     }
 
@@ -250,7 +321,7 @@ impl Worklist {
             }
             let left = quiet.saturating_sub(study.last_arrival.elapsed());
             if left.is_zero() {
-                let version = study.versions.last().map_or(0, |version| version.number) + 1;
+                let version = study.number() + 1;
                 due.push(Due {
                     study: *id,
                     version,
@@ -316,10 +387,27 @@ impl Worklist {
             })
     }
 
+    /// Objects whose key the receive key may still wrap: not assembled yet, or from before conflicts
+    /// were wrapped under their study's key.
+    pub(crate) fn received(&self) -> Vec<Id> {
+        let received = self.objects.values().filter(|object| {
+            matches!(
+                object.state,
+                ObjectState::Waiting
+                    | ObjectState::Quarantined {
+                        reason: Reason::UidConflict,
+                        ..
+                    }
+            )
+        });
+        received.map(|object| object.stored.object).collect()
+    }
+
     /// Objects in quarantine that make a study incomplete.
     pub(crate) fn withheld(&self, study: Id) -> u32 {
         let withheld = |object: &&Object| matches!(object.state, ObjectState::Quarantined { reason, .. } if reason.withholds());
-        self.objects_of(study).into_iter().filter(withheld).count() as u32
+        let purged = self.studies.get(&study).map_or(0, |study| study.purged);
+        purged + self.objects_of(study).into_iter().filter(withheld).count() as u32
     }
 
     /// Files that belong to something: objects, cleared objects, study keys.

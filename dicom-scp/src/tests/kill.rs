@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cloister_log::disk::Disk;
 use cloister_runtime::Shutdown;
 use tokio::process::{Child, Command};
 
@@ -16,6 +17,7 @@ use crate::Config;
 use crate::redact::Engine;
 
 const CONFIG: &str = "CLOISTER_TEST_CONFIG";
+/// Of the default run; `CLOISTER_KILLS` asks for more.
 const KILLS: u32 = 12;
 
 #[tokio::test]
@@ -25,9 +27,14 @@ async fn a_room_to_be_killed() {
         return;
     };
     let config = Config::load(Path::new(&path)).unwrap();
-    crate::room::run_with(config, Engine::PassThrough, Shutdown::new())
-        .await
-        .unwrap();
+    crate::room::run_with(
+        config,
+        Engine::PassThrough,
+        Disk::default(),
+        Shutdown::new(),
+    )
+    .await
+    .unwrap();
 }
 
 async fn start(site: &Site) -> Child {
@@ -86,7 +93,9 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
         }
     });
     let seed = std::process::id();
-    for kill in 0..KILLS {
+    let kills = std::env::var("CLOISTER_KILLS").ok();
+    let kills = kills.and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    for kill in 0..kills {
         // Any moment will do; the seed is in the message below.
         let wait = u64::from((seed.wrapping_mul(2_654_435_761).wrapping_add(kill * 97)) % 400);
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -99,7 +108,23 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
     let studies = acknowledged.len() / 3;
     let room = Room::elsewhere(&site);
     room.settled(studies).await;
-    assert!(room.quarantine().await.is_empty());
+    // Killed three times over one film: that looks like the film's fault. An operator knows better.
+    loop {
+        let entries = room.quarantine().await;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            assert_eq!(entry.reason, "PROCESS_DIED", "seed {seed}");
+            let request = format!("{{\"quarantine\":{{\"release\":\"{}\"}}}}", entry.object);
+            let answer = room.request(&request).await;
+            assert!(
+                matches!(answer, crate::control::Answer::Done(_)),
+                "{answer:?}"
+            );
+        }
+        room.settled(studies).await;
+    }
     // The first submission under a report id is the one that a sidecar keeps.
     let mut reports = BTreeMap::new();
     for seen in site.listener.seen() {
@@ -134,7 +159,7 @@ async fn after_sigkill_every_acknowledged_film_is_in_exactly_one_current_report(
     let audit = site.state().join("audit");
     cloister_audit::verify_directory(&audit, "test/dicom-scp/0", &site.audit_key).unwrap();
     println!(
-        "{KILLS} kills, {studies} studies, {} films, {} reports",
+        "{kills} kills, {studies} studies, {} films, {} reports",
         expected.len(),
         reports.len()
     );

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cloister_log::disk::Disk;
 use cloister_proto::v1::report_service_server::{ReportService, ReportServiceServer};
 use cloister_proto::v1::submit_study_request::Part;
 use cloister_proto::v1::{self, object_chunk};
@@ -42,6 +43,8 @@ pub(super) struct Listener {
     seen: Arc<Mutex<Vec<Seen>>>,
     /// So many attempts are answered UNAVAILABLE after everything was read.
     pub(super) unavailable: Arc<AtomicU32>,
+    /// So many are answered INVALID_ARGUMENT.
+    pub(super) refusing: Arc<AtomicU32>,
     pub(super) attempts: Arc<AtomicU32>,
 }
 
@@ -113,6 +116,13 @@ impl ReportService for Listener {
             .is_ok()
         {
             return Err(Status::unavailable("later"));
+        }
+        if self
+            .refusing
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, refuse)
+            .is_ok()
+        {
+            return Err(Status::invalid_argument("never"));
         }
         let report_id = uuid::Uuid::parse_str(&report).unwrap().as_bytes().to_vec();
         self.seen.lock().unwrap().push(Seen {
@@ -189,6 +199,8 @@ pub(super) struct Site {
     pub(super) audit_key: VerifyingKey,
     sidecar: SocketAddr,
     serving: JoinHandle<()>,
+    /// More tables for the configuration.
+    pub(super) tables: Mutex<String>,
 }
 
 impl Drop for Site {
@@ -266,6 +278,7 @@ impl Site {
             audit_key,
             sidecar,
             serving,
+            tables: Mutex::new("[spool]\nmin_free_bytes = 0".to_owned()),
         }
     }
 
@@ -307,8 +320,10 @@ key = "gateway.tls.key"
 peer_ca = "ca.crt"
 retry_initial_ms = 50
 retry_max_ms = 200
+{}
 "#,
-            self.sidecar.port()
+            self.sidecar.port(),
+            self.tables.lock().unwrap(),
         );
         let path = self.dir.path().join("dicom-scp.toml");
         public(&path, &text);
@@ -328,11 +343,18 @@ retry_max_ms = 200
     }
 
     pub(super) async fn start_with(&self, receive: &str, route: &str) -> Room {
-        let shutdown = Shutdown::new();
         let config = self.config(receive, route);
+        self.start_on(config, Disk::default()).await
+    }
+
+    pub(super) async fn start_on(&self, config: Config, disk: Disk) -> Room {
+        let shutdown = Shutdown::new();
+        // One of a room that ended badly would be believed.
+        drop(std::fs::remove_file(self.state().join("ready.json")));
         let running = tokio::spawn(crate::room::run_with(
             config,
             Engine::PassThrough,
+            disk,
             shutdown.clone(),
         ));
         let ready = self.state().join("ready.json");
@@ -404,13 +426,26 @@ impl Room {
         }
     }
 
+    /// As [`Room::stop`], for a room whose disk may not let it end in good order.
+    pub(super) async fn stop_badly(self) {
+        self.shutdown.trigger();
+        if let Some(running) = self.running {
+            drop(running.await.unwrap());
+        }
+    }
+
     async fn ask(&self, list: &str) -> Answer {
+        self.request(&format!("{{\"list\":\"{list}\"}}")).await
+    }
+
+    /// One line to the control socket.
+    pub(super) async fn request(&self, line: &str) -> Answer {
         use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
         let mut stream = tokio::net::UnixStream::connect(&self.control)
             .await
             .unwrap();
         stream
-            .write_all(format!("{{\"list\":\"{list}\"}}\n").as_bytes())
+            .write_all(format!("{line}\n").as_bytes())
             .await
             .unwrap();
         let mut line = String::new();
@@ -441,7 +476,8 @@ impl Room {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             let rows = self.studies().await;
-            let done = |row: &StudyRow| matches!(row.state.as_str(), "forwarded" | "withheld");
+            let ended = ["forwarded", "withheld", "dead"];
+            let done = |row: &StudyRow| ended.contains(&row.state.as_str());
             if rows.len() == studies && rows.iter().all(done) {
                 return rows;
             }

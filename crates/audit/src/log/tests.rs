@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cloister_log::durable;
+
 use super::*;
 use crate::reason::Reason;
 use crate::verify::{verify_directory, verify_inclusion};

@@ -1,7 +1,53 @@
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
 
 use super::*;
+use crate::disk::{Op, Watch};
 use crate::read_directory;
+
+/// A disk that fills up, or whose syncs fail, when a test says so.
+#[derive(Debug, Default)]
+struct Faults {
+    full: AtomicBool,
+    sync_fails: AtomicBool,
+    cut_fails: AtomicBool,
+    syncs: AtomicU64,
+}
+
+impl Watch for Faults {
+    fn perform(&self, op: &Op<'_>, run: &mut dyn FnMut(usize) -> io::Result<()>) -> io::Result<()> {
+        match op {
+            // As a disk that fills up in the middle of a write.
+            Op::Write(_, _, bytes) if self.full.load(Ordering::SeqCst) => {
+                run(bytes.len() / 2)?;
+                return Err(Errno::NOSPC.into());
+            }
+            Op::SetLen(..) if self.cut_fails.load(Ordering::SeqCst) => return Err(Errno::IO.into()),
+            Op::Sync(_) => {
+                self.syncs.fetch_add(1, Ordering::SeqCst);
+                if self.sync_fails.load(Ordering::SeqCst) {
+                    return Err(Errno::IO.into());
+                }
+            }
+            _ => {}
+        }
+        run(usize::MAX)
+    }
+}
+
+fn faulty(dir: &Path, records: u64) -> (Log, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let config = LogConfig {
+        disk: Disk::watched(Arc::clone(&faults) as Arc<dyn Watch>),
+        ..small(dir)
+    };
+    let log = Log::open(config).unwrap();
+    for at in 0..records {
+        assert_eq!(log.append_blocking(record(at)).unwrap(), at);
+    }
+    (log, faults)
+}
 
 fn small(dir: &Path) -> LogConfig {
     LogConfig {
@@ -68,7 +114,10 @@ fn an_unacknowledged_record_torn_at_any_byte_is_cut_off_and_the_log_goes_on() {
     for cut in before.len()..after.len() {
         fs::write(&path, &after[..cut]).unwrap();
         // As the kernel leaves it when the power fails before the answer.
-        Watermark::open(dir.path()).unwrap().store(9).unwrap();
+        Watermark::open(&Disk::default(), dir.path())
+            .unwrap()
+            .store(9)
+            .unwrap();
         let log = Log::open(small(dir.path())).unwrap();
         assert_eq!(log.len(), 9, "cut at {cut}");
         assert_eq!(log.append_blocking(record(9)).unwrap(), 9);
@@ -89,7 +138,10 @@ fn an_unacknowledged_record_with_any_byte_wrong_is_cut_off() {
         let mut bytes = after.clone();
         bytes[at] ^= 0x10;
         fs::write(&path, &bytes).unwrap();
-        Watermark::open(dir.path()).unwrap().store(9).unwrap();
+        Watermark::open(&Disk::default(), dir.path())
+            .unwrap()
+            .store(9)
+            .unwrap();
         assert_eq!(Log::open(small(dir.path())).unwrap().len(), 9, "byte {at}");
     }
 }
@@ -175,14 +227,14 @@ fn a_missing_segment_refuses_the_log() {
 #[test]
 fn a_full_disk_is_told_to_every_waiter_and_the_log_works_again_when_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
-    let log = filled(dir.path(), 3);
-    log.fault().full.store(true, Ordering::SeqCst);
+    let (log, faults) = faulty(dir.path(), 3);
+    faults.full.store(true, Ordering::SeqCst);
     assert!(matches!(
         log.append_blocking(record(3)),
         Err(LogError::Full)
     ));
     assert_eq!(log.len(), 3);
-    log.fault().full.store(false, Ordering::SeqCst);
+    faults.full.store(false, Ordering::SeqCst);
     assert_eq!(log.append_blocking(record(3)).unwrap(), 3);
     drop(log);
     assert_eq!(
@@ -197,13 +249,13 @@ fn a_full_disk_is_told_to_every_waiter_and_the_log_works_again_when_there_is_spa
 #[test]
 fn a_failed_sync_closes_the_log_for_good() {
     let dir = tempfile::tempdir().unwrap();
-    let log = filled(dir.path(), 3);
-    log.fault().sync_fails.store(true, Ordering::SeqCst);
+    let (log, faults) = faulty(dir.path(), 3);
+    faults.sync_fails.store(true, Ordering::SeqCst);
     assert!(matches!(
         log.append_blocking(record(3)),
         Err(LogError::Io(_))
     ));
-    log.fault().sync_fails.store(false, Ordering::SeqCst);
+    faults.sync_fails.store(false, Ordering::SeqCst);
     assert!(matches!(
         log.append_blocking(record(3)),
         Err(LogError::Closed)
@@ -213,21 +265,41 @@ fn a_failed_sync_closes_the_log_for_good() {
     assert_eq!(Log::open(small(dir.path())).unwrap().len(), 3);
 }
 
+#[test]
+fn a_batch_that_cannot_be_taken_back_closes_the_log_and_is_not_called_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, faults) = faulty(dir.path(), 3);
+    faults.full.store(true, Ordering::SeqCst);
+    faults.cut_fails.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(matches!(
+            log.append_blocking(record(3)),
+            Err(LogError::Closed)
+        ));
+        faults.full.store(false, Ordering::SeqCst);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_share_a_sync_and_each_answer_comes_after_one() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(LogConfig::at(dir.path())).unwrap();
+    let faults = Arc::new(Faults::default());
+    let config = LogConfig {
+        disk: Disk::watched(Arc::clone(&faults) as Arc<dyn Watch>),
+        ..LogConfig::at(dir.path())
+    };
+    let log = Log::open(config).unwrap();
     let mut tasks = Vec::new();
     for task in 0..64_u32 {
-        let log = log.clone();
+        let (log, faults) = (log.clone(), Arc::clone(&faults));
         tasks.push(tokio::spawn(async move {
             let mut sequences = Vec::new();
             for at in 0..8_u32 {
                 let record = [task.to_le_bytes(), at.to_le_bytes()].concat();
-                let syncs = log.fault().syncs.load(Ordering::SeqCst);
+                let syncs = faults.syncs.load(Ordering::SeqCst);
                 let sequence = log.append(record.clone()).await.unwrap();
                 // At least one sync began between question and answer.
-                assert!(log.fault().syncs.load(Ordering::SeqCst) > syncs);
+                assert!(faults.syncs.load(Ordering::SeqCst) > syncs);
                 assert_eq!(log.read(sequence).unwrap().unwrap(), record);
                 sequences.push(sequence);
             }
@@ -240,7 +312,7 @@ async fn many_writers_share_a_sync_and_each_answer_comes_after_one() {
     }
     all.sort_unstable();
     assert_eq!(all, (0..512).collect::<Vec<_>>());
-    let syncs = log.fault().syncs.load(Ordering::SeqCst);
+    let syncs = faults.syncs.load(Ordering::SeqCst);
     assert!(syncs < 512, "{syncs} syncs for 512 records");
 }
 

@@ -1,9 +1,11 @@
+use cloister_log::durable;
 use proptest::prelude::*;
 
 use super::*;
 
 fn write(dir: &Path, id: Id, wrapping: &Aes256Gcm, plain: &[u8]) {
-    let mut writer = SealedWriter::create(dir, id, wrapping, Slot::Receive).unwrap();
+    let mut writer =
+        SealedWriter::create(&Disk::default(), dir, id, wrapping, Slot::Receive, None).unwrap();
     for part in plain.chunks(10_007) {
         writer.write(part).unwrap();
     }
@@ -46,7 +48,7 @@ fn after_rewrapping_only_the_study_key_opens_and_doing_it_twice_is_harmless() {
     let id = Id::random().unwrap();
     write(dir.path(), id, &receive, b"film");
     for _ in 0..2 {
-        rewrap(dir.path(), id, &receive, &study).unwrap();
+        rewrap(&Disk::default(), dir.path(), id, &[&receive], &study).unwrap();
         assert_eq!(
             read(dir.path(), id, &keys::cipher(&study), Slot::Study).unwrap(),
             b"film"
@@ -56,13 +58,64 @@ fn after_rewrapping_only_the_study_key_opens_and_doing_it_twice_is_harmless() {
 }
 
 #[test]
+fn a_renewed_wrapping_opens_with_the_new_key_only_and_survives_a_torn_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new, study) = (
+        keys::cipher(&[7; 32]),
+        keys::cipher(&[8; 32]),
+        keys::random_key().unwrap(),
+    );
+    let disk = Disk::default();
+    for torn in [false, true] {
+        let id = Id::random().unwrap();
+        write(dir.path(), id, &old, b"film");
+        let path = dir.path().join(id.to_string());
+        if torn {
+            // As a kill between the two slots leaves it: B holds the new wrapping, A half of it.
+            let file = disk.open(&path).unwrap();
+            let key = read_key(file.as_file(), id, &old, Slot::Receive).unwrap();
+            let wrapped = keys::wrap(&new, &Slot::Receive.purpose(id), &key).unwrap();
+            file.write_all_at(&wrapped, SLOT_B).unwrap();
+            file.write_all_at(&wrapped[..30], SLOT_A).unwrap();
+            rewrap(&disk, dir.path(), id, &[&new, &old], &study).unwrap();
+            let plain = read(dir.path(), id, &keys::cipher(&study), Slot::Study).unwrap();
+            assert_eq!(plain, b"film");
+            continue;
+        }
+        for _ in 0..2 {
+            renew(&disk, dir.path(), id, &new, &[&old]).unwrap();
+            assert_eq!(read(dir.path(), id, &new, Slot::Receive).unwrap(), b"film");
+            assert!(read(dir.path(), id, &old, Slot::Receive).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_destroyed_file_is_gone_and_what_was_linked_to_it_does_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapping = keys::cipher(&[7; 32]);
+    let id = Id::random().unwrap();
+    write(dir.path(), id, &wrapping, b"film");
+    // What an undelete would find.
+    let kept = tempfile::tempdir_in(dir.path()).unwrap();
+    let name = id.to_string();
+    std::fs::hard_link(dir.path().join(&name), kept.path().join(&name)).unwrap();
+    assert!(destroy(&Disk::default(), dir.path(), id).unwrap() > 0);
+    assert!(!dir.path().join(&name).exists());
+    assert!(read(kept.path(), id, &wrapping, Slot::Receive).is_err());
+    assert_eq!(destroy(&Disk::default(), dir.path(), id).unwrap(), 0);
+}
+
+#[test]
 fn an_unfinished_file_is_taken_away() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = SealedWriter::create(
+        &Disk::default(),
         dir.path(),
         Id::random().unwrap(),
         &keys::cipher(&[7; 32]),
         Slot::Receive,
+        None,
     )
     .unwrap();
     writer.write(b"half").unwrap();
