@@ -62,6 +62,9 @@ pub enum DeidError {
     /// The transfer syntax is not known.
     #[error("the transfer syntax is not supported")]
     TransferSyntax,
+    /// An attribute stands twice in one data set.
+    #[error("the object holds an attribute twice")]
+    Duplicate,
     /// The bytes are no well-formed Part 10 file.
     #[error("the object cannot be read")]
     Unreadable,
@@ -82,6 +85,7 @@ pub fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, DeidErr
 impl From<ReadFault> for DeidError {
     fn from(fault: ReadFault) -> Self {
         match fault {
+            ReadFault::Duplicate => Self::Duplicate,
             ReadFault::Malformed => Self::Unreadable,
             ReadFault::TransferSyntax => Self::TransferSyntax,
             ReadFault::TooDeep => Self::TooDeep,

@@ -4,7 +4,11 @@
 
 pub mod chest;
 
-mod unknown;
+mod walk;
+
+mod meta;
+
+mod build;
 
 mod read;
 
