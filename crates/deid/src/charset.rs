@@ -12,6 +12,9 @@ use encoding_rs::{
     WINDOWS_1254,
 };
 
+/// A reading with more parts is no name.
+const MAX_PARTS: usize = 24;
+
 /// The character sets of one data set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Charset {
@@ -316,6 +319,7 @@ pub(crate) fn also_read_as(text: &str, codes: &[String]) -> Vec<String> {
                 encoding.decode_without_bom_handling_and_without_replacement(&bytes)
                 && reading != text
                 && reading.chars().all(|c| !c.is_control())
+                && reading.split(|c: char| !c.is_alphanumeric()).count() <= MAX_PARTS
                 && !readings.iter().any(|known| *known == reading)
             {
                 readings.push(reading.into_owned());

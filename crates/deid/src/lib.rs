@@ -20,9 +20,15 @@ pub mod charset;
 
 pub mod table;
 
+mod hits;
+
 mod clean;
 
 mod dummy;
+
+mod codestream;
+
+mod pixels;
 
 mod deidentify;
 

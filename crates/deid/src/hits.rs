@@ -1,0 +1,27 @@
+//! Asks whether text holds an identifier, also where its character set was declared wrongly or where
+//! it is split over several values. The cleaner and the gate ask alike, so that what one lets stay
+//! passes at the other.
+
+use cloister_scrub::Searcher;
+use dicom_core::VR;
+
+use crate::charset::also_read_as;
+
+/// One value.
+pub(crate) fn in_text(searcher: &Searcher, text: &str, codes: &[String]) -> bool {
+    !searcher.find(text).is_empty()
+        || searcher.find_in_bytes(text.as_bytes())
+        || also_read_as(text, codes)
+            .iter()
+            .any(|reading| !searcher.find(reading).is_empty())
+}
+
+/// Several values of one element together. Numbers and UIDs are no parts of a text.
+pub(crate) fn across(searcher: &Searcher, values: &[String], vr: VR) -> bool {
+    if values.len() < 2 || matches!(vr, VR::DS | VR::IS | VR::UI) {
+        return false;
+    }
+    [values.concat(), values.join(" ")]
+        .iter()
+        .any(|text| !searcher.find(text).is_empty())
+}
