@@ -7,9 +7,14 @@ use dicom_core::VR;
 
 use crate::charset::also_read_as;
 
-/// One value.
+/// One value. A text with control characters that no text has (PS3.5 section 6.1.3) counts as a hit:
+/// it is something else, such as UTF-16.
 pub(crate) fn in_text(searcher: &Searcher, text: &str, codes: &[String]) -> bool {
-    !searcher.find(text).is_empty()
+    let control = |byte: u8| {
+        byte < b' ' && !matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | 0x1b) || byte == 0x7f
+    };
+    text.bytes().any(control)
+        || !searcher.find(text).is_empty()
         || searcher.find_in_bytes(text.as_bytes())
         || also_read_as(text, codes)
             .iter()

@@ -38,6 +38,9 @@ mod pseudonyms;
 
 pub mod gate;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy, read};
 pub use identity::Identity;
 pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};

@@ -441,5 +441,7 @@ fn child_reads_one_file() {
         maximum: Some(limit),
     };
     setrlimit(Resource::As, limit).unwrap();
+    let beyond = (FACTOR * bytes.len() as u64 + 2 * CONSTANT) as usize;
+    assert!(Vec::<u8>::new().try_reserve_exact(beyond).is_err(), "no limit");
     drop(read(&bytes));
 }
