@@ -1,8 +1,8 @@
 //! Builds the object in memory from the tokens of a walk. Text becomes Unicode here, with the
 //! character sets of its own data set; collection comes next.
 
-use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR, value::DataSetSequence};
 use dicom_core::value::{C, PixelFragmentSequence};
+use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
@@ -44,6 +44,8 @@ impl DataSet {
     fn finish(mut self) -> Result<InMemDicomObject, ReadFault> {
         if !self.sorted {
             self.elements.sort_by_key(|element| element.header().tag);
+            // The same thing said twice is said once.
+            self.elements.dedup();
             let twice = self
                 .elements
                 .windows(2)
@@ -178,7 +180,7 @@ fn primitive(
             Some((vr, PrimitiveValue::Str(charset.decode(bytes, vr))))
         }
         _ => {
-            let count = bytes.iter().filter(|byte| **byte == b'\\').count() + 1;
+            let count = bytes.split(|byte| *byte == b'\\').count();
             let value = if let Some(left) = values_left.checked_sub(count) {
                 *values_left = left;
                 PrimitiveValue::Strs(charset.decode_values(bytes, vr).into())

@@ -124,7 +124,11 @@ impl Charset {
             && !bytes.contains(&0x1b)
             && let Some(text) = encoding.decode_without_bom_handling_and_without_replacement(bytes)
         {
-            return if several { cut(&text) } else { vec![text.into_owned()] };
+            return if several {
+                cut(&text)
+            } else {
+                vec![text.into_owned()]
+            };
         }
         let mut machine = Machine {
             initial: self.initial,
@@ -278,6 +282,21 @@ impl Machine {
     }
 }
 
+/// How else a name may have been meant: readings made of letters and what stands between them.
+pub(crate) fn also_named(name: &str, codes: &[String]) -> Vec<String> {
+    let of_names = |c: char| {
+        c.is_alphabetic()
+            || c.is_whitespace()
+            || matches!(c, '^' | '=' | '-' | '\'' | '.' | ',' | '\u{300}'..='\u{36f}' | '\u{e47}'..='\u{e4e}')
+    };
+    let mut readings = also_read_as(name, codes);
+    readings.retain(|reading| {
+        reading.chars().all(of_names)
+            && reading.split(|c: char| !c.is_alphanumeric()).count() <= MAX_PARTS
+    });
+    readings
+}
+
 /// How else the bytes of a text may have been meant: readings by other character sets than the
 /// declared one, without those that make no sense. Empty for ASCII.
 pub(crate) fn also_read_as(text: &str, codes: &[String]) -> Vec<String> {
@@ -319,7 +338,6 @@ pub(crate) fn also_read_as(text: &str, codes: &[String]) -> Vec<String> {
                 encoding.decode_without_bom_handling_and_without_replacement(&bytes)
                 && reading != text
                 && reading.chars().all(|c| !c.is_control())
-                && reading.split(|c: char| !c.is_alphanumeric()).count() <= MAX_PARTS
                 && !readings.iter().any(|known| *known == reading)
             {
                 readings.push(reading.into_owned());
@@ -495,7 +513,10 @@ mod tests {
         let korean = charset("\\ISO 2022 IR 149");
         assert_eq!(korean.decode(b"\x1b$)C\xfb\xf3^\xd1\xce", VR::PN), "洪^吉");
         // 5CH as the second byte of a character.
-        assert_eq!(charset("GBK").decode_values(b"\x81\x5c\\x", VR::LO).len(), 2);
+        assert_eq!(
+            charset("GBK").decode_values(b"\x81\x5c\\x", VR::LO).len(),
+            2
+        );
         let jis = charset("\\ISO 2022 IR 87");
         assert_eq!(jis.decode_values(b"\x1b$B!\\\x1b(B", VR::LO), ["±"]);
         // JIS X 0212.
@@ -517,7 +538,10 @@ mod tests {
             assert!(also_read_as(&text, &codes).contains(&"면볶".to_owned()) || text.len() > 2);
         }
         assert_eq!(charset("").decode("Jérôme".as_bytes(), VR::PN), "Jérôme");
-        assert_eq!(charset("ISO_IR 192").decode(b"J\xe9r\xf4me", VR::PN), "Jérôme");
+        assert_eq!(
+            charset("ISO_IR 192").decode(b"J\xe9r\xf4me", VR::PN),
+            "Jérôme"
+        );
         let greek = charset("ISO_IR 144").decode(b"\xc4\xe9\xef\xed", VR::PN);
         let codes = [String::from("ISO_IR 144")];
         assert!(also_read_as(&greek, &codes).contains(&"Διον".to_owned()));

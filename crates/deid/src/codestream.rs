@@ -149,7 +149,7 @@ fn huffman(table: &[u8]) -> Option<usize> {
 /// follows FFH, in JPEG-LS a zero bit (14495-1 A.1); in both a marker's second byte is 80H or more.
 fn entropy(data: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(next) = data.get(at..).and_then(|rest| find_ff(rest)) {
+    while let Some(next) = data.get(at..).and_then(find_ff) {
         let place = at + next;
         match data.get(place + 1) {
             Some(0..=0x7F | 0xD0..=0xD7) => at = place + 2,
@@ -285,7 +285,8 @@ fn marker(data: &[u8], at: usize) -> Result<u8, Unfollowed> {
 fn only_box(file: &[u8], wanted: [u8; 4]) -> Result<&[u8], Unfollowed> {
     let mut found = None;
     let mut at = 0;
-    while at < file.len() {
+    // What is shorter than a header pads the fragment.
+    while at + 8 <= file.len() {
         let (kind, body, end) = next_box(file, at)?;
         if kind == wanted && found.replace(body).is_some() {
             return Err(Unfollowed);
@@ -358,7 +359,11 @@ pub(crate) fn rle(frame: &[u8], samples: usize) -> Stripped {
     let mut body = Vec::with_capacity(frame.len());
     for index in 1..=count {
         let begin = word(index)?;
-        let end = if index < count { word(index + 1)? } else { frame.len() };
+        let end = if index < count {
+            word(index + 1)?
+        } else {
+            frame.len()
+        };
         let segment = frame
             .get(begin..end)
             .filter(|_| begin >= 64)
@@ -500,7 +505,10 @@ mod tests {
         frame.extend(b"DOE^JANE");
         let kept = rle(&frame, 5).unwrap();
         assert_eq!(kept[64..], [1, 7, 7, 254, 9, 0]);
-        assert_eq!(kept[..64].iter().map(|b| usize::from(*b)).sum::<usize>(), 65);
+        assert_eq!(
+            kept[..64].iter().map(|b| usize::from(*b)).sum::<usize>(),
+            65
+        );
         assert_eq!(rle(&frame, 500), Err(Unfollowed));
     }
 

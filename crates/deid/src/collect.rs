@@ -8,7 +8,7 @@ use dicom_object::{FileDicomObject, InMemDicomObject, mem::InMemElement};
 
 use crate::{
     Identity,
-    charset::{also_read_as, codes_of, dictionary_vr, values},
+    charset::{also_named, codes_of, dictionary_vr, values},
     table::{self, Effect},
 };
 
@@ -60,7 +60,7 @@ fn collect_item(
                 known.add(kind, &value);
             }
             if kind == Kind::Name && known.len() < MAX_IDENTIFIERS / 2 {
-                for reading in also_read_as(&value, &codes) {
+                for reading in also_named(&value, &codes) {
                     known.add(kind, &reading);
                 }
             }

@@ -13,12 +13,17 @@ pub(crate) fn in_text(searcher: &Searcher, text: &str, codes: &[String]) -> bool
     let control = |byte: u8| {
         byte < b' ' && !matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | 0x1b) || byte == 0x7f
     };
+    let read_as = |codes: &[String]| {
+        also_read_as(text, codes)
+            .iter()
+            .any(|reading| !searcher.find(reading).is_empty())
+    };
     text.bytes().any(control)
         || !searcher.find(text).is_empty()
         || searcher.find_in_bytes(text.as_bytes())
-        || also_read_as(text, codes)
-            .iter()
-            .any(|reading| !searcher.find(reading).is_empty())
+        || read_as(codes)
+        // What leaves is UTF-8: the question that will be asked there.
+        || read_as(&[String::from("ISO_IR 192")])
 }
 
 /// Several values of one element together. Numbers and UIDs are no parts of a text.

@@ -102,7 +102,10 @@ impl Shape {
     /// Bytes of all frames. One-bit pixels run on from frame to frame.
     fn bytes(self) -> Option<usize> {
         if self.allocated == 1 {
-            let bits = self.pixels.checked_mul(self.samples)?.checked_mul(self.frames)?;
+            let bits = self
+                .pixels
+                .checked_mul(self.samples)?
+                .checked_mul(self.frames)?;
             return Some(bits.div_ceil(8));
         }
         self.frame_bytes.checked_mul(self.frames)
@@ -133,7 +136,9 @@ impl Shape {
 pub(crate) fn tidy(object: &mut InMemDicomObject, syntax: &str) -> Result<(), Unfollowed> {
     let offsets = object.take(tags::EXTENDED_OFFSET_TABLE).is_some()
         | object.take(tags::EXTENDED_OFFSET_TABLE_LENGTHS).is_some();
-    let total = object.take(tags::ENCAPSULATED_PIXEL_DATA_VALUE_TOTAL_LENGTH).is_some();
+    let total = object
+        .take(tags::ENCAPSULATED_PIXEL_DATA_VALUE_TOTAL_LENGTH)
+        .is_some();
     let Some(element) = object.take(tags::PIXEL_DATA) else {
         return Ok(());
     };
@@ -259,11 +264,17 @@ fn frame(
         Family::Jpeg2000 => codestream::jpeg2000(&joined)?,
         Family::JpegXl => codestream::jpeg_xl(&joined)?,
         Family::Rle => {
-            let planes = shape.samples * shape.allocated / 8;
+            // Bits are packed eight to a byte (PS3.5 section G.2).
+            let planes = shape.samples * shape.allocated.div_ceil(8);
+            let plane = if shape.allocated == 1 {
+                shape.pixels.div_ceil(8)
+            } else {
+                shape.pixels
+            };
             if joined.first().map(|count| usize::from(*count)) != Some(planes) {
                 return Err(Unfollowed);
             }
-            codestream::rle(&joined, shape.pixels)?
+            codestream::rle(&joined, plane)?
         }
         Family::Raw => {
             let mut bytes = joined.to_vec();

@@ -14,7 +14,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use crate::{
     build, meta,
-    walk::{Coding, Walker},
+    walk::{Coding, Walker, header},
 };
 
 /// Nested sequences beyond this depth are refused: the cleaner recurses, and no IOD comes near it.
@@ -65,7 +65,7 @@ fn read_inner(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadF
             (inflated.as_slice(), Coding::EXPLICIT_LE)
         }
         Codec::Dataset(None) => return Err(ReadFault::TransferSyntax),
-        _ => (rest, coding(syntax.uid())),
+        _ => (rest, stated_or_seen(rest, coding(syntax.uid()))),
     };
     let object = build::object(Walker::new(data, coding))?;
     Ok(object.with_exact_meta(meta))
@@ -99,6 +99,22 @@ fn coding(syntax: &str) -> Coding {
         uids::IMPLICIT_VR_LITTLE_ENDIAN => Coding::IMPLICIT_LE,
         EXPLICIT_VR_BIG_ENDIAN => Coding::EXPLICIT_BE,
         _ => Coding::EXPLICIT_LE,
+    }
+}
+
+/// The coding of the transfer syntax, unless the first element is none in it and is one in the other:
+/// some writers compress pixels and leave the rest implicit.
+fn stated_or_seen(data: &[u8], stated: Coding) -> Coding {
+    let first = |coding| header(data, 0, data.len(), coding).is_ok();
+    let other = match stated {
+        Coding::EXPLICIT_LE => Coding::IMPLICIT_LE,
+        Coding::IMPLICIT_LE => Coding::EXPLICIT_LE,
+        other => other,
+    };
+    if !first(stated) && first(other) {
+        other
+    } else {
+        stated
     }
 }
 

@@ -497,7 +497,20 @@ mod tests {
         let mut item = vec![0xfe, 0xff, 0, 0xe0, unknown.len() as u8 + 10, 0, 0, 0];
         item.extend(&unknown);
         item.extend([0x10, 0, 0x40, 0, b'C', b'S', 2, 0, b'F', b' ']);
-        let mut data = vec![8, 0, 0x11, 0x11, b'S', b'Q', 0, 0, item.len() as u8, 0, 0, 0];
+        let mut data = vec![
+            8,
+            0,
+            0x11,
+            0x11,
+            b'S',
+            b'Q',
+            0,
+            0,
+            item.len() as u8,
+            0,
+            0,
+            0,
+        ];
         data.extend(&item);
         data.extend([0x10, 0, 0x40, 0, b'C', b'S', 2, 0, b'F', b' ']);
         assert_eq!(
@@ -519,7 +532,11 @@ mod tests {
         // The same in any shorter form is refused, except where an element happens to end.
         let whole = data.len() - 10;
         for end in 1..data.len() {
-            assert_eq!(walk(&data[..end], Coding::EXPLICIT_LE).is_ok(), end == whole, "{end}");
+            assert_eq!(
+                walk(&data[..end], Coding::EXPLICIT_LE).is_ok(),
+                end == whole,
+                "{end}"
+            );
         }
     }
 
@@ -527,8 +544,8 @@ mod tests {
     fn lengths_beyond_what_is_there_or_around_are_refused() {
         // An item longer than its sequence.
         let data = [
-            8, 0, 0x11, 0x11, b'S', b'Q', 0, 0, 8, 0, 0, 0, 0xfe, 0xff, 0, 0xe0, 16, 0, 0, 0,
-            0x10, 0, 0x40, 0, b'C', b'S', 8, 0, b'F', b' ', b'F', b' ', b'F', b' ', b'F', b' ',
+            8, 0, 0x11, 0x11, b'S', b'Q', 0, 0, 8, 0, 0, 0, 0xfe, 0xff, 0, 0xe0, 16, 0, 0, 0, 0x10,
+            0, 0x40, 0, b'C', b'S', 8, 0, b'F', b' ', b'F', b' ', b'F', b' ', b'F', b' ',
         ];
         assert_eq!(walk(&data, Coding::EXPLICIT_LE), Err(ReadFault::Malformed));
         // 4 GiB declared.
@@ -553,7 +570,10 @@ mod tests {
         let implicit = [0x10, 0, 0x20, 0, 2, 0, 0, 0, b'7', b' ', 0, 0, 0, 0, 0, 0];
         assert_eq!(walk(&implicit, Coding::IMPLICIT_LE).unwrap().len(), 1);
         let big = [0, 0x28, 0, 0x10, b'U', b'S', 0, 2, 2, 0];
-        assert_eq!(walk(&big, Coding::EXPLICIT_BE).unwrap(), ["(0028,0010) US 2"]);
+        assert_eq!(
+            walk(&big, Coding::EXPLICIT_BE).unwrap(),
+            ["(0028,0010) US 2"]
+        );
         assert_eq!(super::known_vr(Tag(0x0009, 0x0010)), VR::LO);
     }
 

@@ -30,7 +30,12 @@ fn escaped(escape: &[u8], set: &'static Encoding, name: &str) -> Vec<u8> {
 
 /// Declaration, bytes of the name, family name, given name.
 fn cases() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
-    let mut cases = vec![("ISO_IR 6", b"Davidson^Douglas".to_vec(), "Davidson", "Douglas")];
+    let mut cases = vec![(
+        "ISO_IR 6",
+        b"Davidson^Douglas".to_vec(),
+        "Davidson",
+        "Douglas",
+    )];
     for (code, escape, set, family, given) in [
         ("100", &b"\x1b-A"[..], WINDOWS_1252, "Müßiggänger", "Jérôme"),
         ("101", b"\x1b-B", ISO_8859_2, "Wałęsawski", "Łukasz"),
@@ -53,7 +58,12 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
     let chinese = "欧阳小东^王伟明";
     let japanese = "佐々木^左衛門";
     cases.extend([
-        ("\\ISO 2022 IR 149", escaped(b"\x1b$)C", EUC_KR, korean), "김희중", "길동이"),
+        (
+            "\\ISO 2022 IR 149",
+            escaped(b"\x1b$)C", EUC_KR, korean),
+            "김희중",
+            "길동이",
+        ),
         // Not repeated after the delimiter, as some devices do.
         (
             "\\ISO 2022 IR 149",
@@ -61,15 +71,39 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)> {
             "김희중",
             "길동이",
         ),
-        ("\\ISO 2022 IR 58", escaped(b"\x1b$)A", GBK, chinese), "欧阳小东", "王伟明"),
+        (
+            "\\ISO 2022 IR 58",
+            escaped(b"\x1b$)A", GBK, chinese),
+            "欧阳小东",
+            "王伟明",
+        ),
         ("GB18030", encoded(GB18030, chinese), "欧阳小东", "王伟明"),
         ("GBK", encoded(GBK, chinese), "欧阳小东", "王伟明"),
-        ("ISO_IR 192", chinese.as_bytes().to_vec(), "欧阳小东", "王伟明"),
-        ("\\ISO 2022 IR 87", encoded(ISO_2022_JP, japanese), "佐々木", "左衛門"),
-        ("ISO_IR 13", b"\xd4\xcf\xc0\xde\xbb\xdd^\xc0\xdb\xb3\xbb\xdd".to_vec(), "ﾔﾏﾀﾞｻﾝ", "ﾀﾛｳｻﾝ"),
+        (
+            "ISO_IR 192",
+            chinese.as_bytes().to_vec(),
+            "欧阳小东",
+            "王伟明",
+        ),
+        (
+            "\\ISO 2022 IR 87",
+            encoded(ISO_2022_JP, japanese),
+            "佐々木",
+            "左衛門",
+        ),
+        (
+            "ISO_IR 13",
+            b"\xd4\xcf\xc0\xde\xbb\xdd^\xc0\xdb\xb3\xbb\xdd".to_vec(),
+            "ﾔﾏﾀﾞｻﾝ",
+            "ﾀﾛｳｻﾝ",
+        ),
         (
             "ISO 2022 IR 13\\ISO 2022 IR 87",
-            [&b"\xd4\xcf\xc0\xde\xbb\xdd^\xc0\xdb\xb3="[..], &encoded(ISO_2022_JP, japanese)].concat(),
+            [
+                &b"\xd4\xcf\xc0\xde\xbb\xdd^\xc0\xdb\xb3="[..],
+                &encoded(ISO_2022_JP, japanese),
+            ]
+            .concat(),
             "佐々木",
             "ﾔﾏﾀﾞｻﾝ",
         ),
@@ -87,9 +121,23 @@ fn writings(text: &str) -> Vec<Vec<u8>> {
         text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
     ];
     for set in [
-        UTF_8, WINDOWS_1252, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6,
-        ISO_8859_7, ISO_8859_8, WINDOWS_1254, WINDOWS_874, WINDOWS_1251, SHIFT_JIS, EUC_KR,
-        GB18030, BIG5, ISO_2022_JP,
+        UTF_8,
+        WINDOWS_1252,
+        ISO_8859_2,
+        ISO_8859_3,
+        ISO_8859_4,
+        ISO_8859_5,
+        ISO_8859_6,
+        ISO_8859_7,
+        ISO_8859_8,
+        WINDOWS_1254,
+        WINDOWS_874,
+        WINDOWS_1251,
+        SHIFT_JIS,
+        EUC_KR,
+        GB18030,
+        BIG5,
+        ISO_2022_JP,
     ] {
         let (bytes, _, unmappable) = set.encode(text);
         if !unmappable {
@@ -111,7 +159,10 @@ fn a_name_is_known_and_found_in_every_encoding() {
             .deidentify(&film.encode(), "", &ids())
             .unwrap();
         let said = &clean.identity().expose().patient_name;
-        assert!(said.contains(family) && said.contains(given), "{code}: {said}");
+        assert!(
+            said.contains(family) && said.contains(given),
+            "{code}: {said}"
+        );
         let bytes = clean.to_bytes().unwrap();
         gate::look(&bytes, &known).unwrap();
         let searcher = known.searcher();
@@ -123,7 +174,10 @@ fn a_name_is_known_and_found_in_every_encoding() {
                 }
                 assert!(!contains(&bytes, &writing), "{code}: {part} is left");
                 let planted = [&[0x80, 0, 1], writing.as_slice(), &[0, 0x80]].concat();
-                assert!(searcher.find_in_bytes(&planted), "{code}: {part} as {writing:02x?}");
+                assert!(
+                    searcher.find_in_bytes(&planted),
+                    "{code}: {part} as {writing:02x?}"
+                );
             }
         }
     }
@@ -154,7 +208,10 @@ fn a_name_is_found_where_its_set_is_declared_wrongly() {
         let bytes = clean.to_bytes().unwrap();
         gate::look(&bytes, &known).unwrap();
         assert!(!contains(&bytes, family.as_bytes()), "{declared}: {family}");
-        assert!(!contains(&bytes, &encoded(set, family)), "{declared}: {family}");
+        assert!(
+            !contains(&bytes, &encoded(set, family)),
+            "{declared}: {family}"
+        );
         assert!(known.is_hit(family), "{declared}: {family}");
     }
 }

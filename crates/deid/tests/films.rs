@@ -71,7 +71,10 @@ fn outcome(bytes: &[u8]) -> Result<(), String> {
         if before != after {
             let length = |pixels: &Option<Vec<u8>>| pixels.as_ref().map_or(0, Vec::len);
             assert!(length(&after) <= length(&before) + 1);
-            println!("tidied: {} bytes less", length(&before) - length(&after).min(length(&before)));
+            println!(
+                "tidied: {} bytes less",
+                length(&before) - length(&after).min(length(&before))
+            );
         }
         assert_eq!(
             original.meta().transfer_syntax(),

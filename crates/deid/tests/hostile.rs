@@ -4,6 +4,8 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::semicolon_if_nothing_returned,
+    clippy::items_after_statements,
     reason = "test code"
 )]
 
@@ -47,7 +49,9 @@ fn what_devices_get_wrong_is_mended() {
         ("trailing padding", |f| {
             f.put((0xFFFC, 0xFFFC), "OB", b"Davidson");
         }),
-        ("bytes after the end", |f| f.after.extend(b"Davidson^Douglas 292821506")),
+        ("bytes after the end", |f| {
+            f.after.extend(b"Davidson^Douglas 292821506")
+        }),
         ("zeros after the end", |f| f.after.extend([0; 333])),
         ("odd length", |f| {
             let odd = raw((0x0010, 0x1010), "AS", 3, b"40Y");
@@ -62,17 +66,21 @@ fn what_devices_get_wrong_is_mended() {
             let mut value = item(0xE000, inner.len() as u32);
             value.extend(inner);
             let tag = (0x0010, 0x1002);
-            f.elements.insert(tag, raw(tag, "UN", value.len() as u32, &value));
+            f.elements
+                .insert(tag, raw(tag, "UN", value.len() as u32, &value));
         }),
-        ("private UN of undefined length in a defined sequence", |f| {
-            let mut un = raw((0x0009, 0x1001), "UN", u32::MAX, &item(0xE000, u32::MAX));
-            un.extend([0x10, 0, 0x10, 0, 16, 0, 0, 0]);
-            un.extend(b"Davidson^Douglas");
-            un.extend(item(0xE00D, 0));
-            un.extend(item(0xE0DD, 0));
-            let tag = (0x0008, 0x2218);
-            f.elements.insert(tag, sequence(tag, &un));
-        }),
+        (
+            "private UN of undefined length in a defined sequence",
+            |f| {
+                let mut un = raw((0x0009, 0x1001), "UN", u32::MAX, &item(0xE000, u32::MAX));
+                un.extend([0x10, 0, 0x10, 0, 16, 0, 0, 0]);
+                un.extend(b"Davidson^Douglas");
+                un.extend(item(0xE00D, 0));
+                un.extend(item(0xE0DD, 0));
+                let tag = (0x0008, 0x2218);
+                f.elements.insert(tag, sequence(tag, &un));
+            },
+        ),
         ("VR of another kind", |f| {
             f.put((0x0010, 0x0010), "LO", b"Davidson^Douglas");
         }),
@@ -121,14 +129,20 @@ fn elements_out_of_order_are_read_and_doubled_ones_refused() {
     twice.extend(film.data_set());
     twice.extend(element((0x0010, 0x0010), "PN", b"Other^Name"));
     assert_eq!(refused(&twice), DeidError::Duplicate);
+    // The same thing said twice is said once.
+    let mut same = head.clone();
+    same.extend(film.data_set());
+    same.extend(element((0x0010, 0x0010), "PN", b"Davidson^Douglas"));
+    clean(&same).unwrap();
     let mut nested = film;
     let two = [
         element((0x0010, 0x0010), "PN", b"Davidson^Douglas"),
         element((0x0010, 0x0010), "PN", b""),
     ];
-    nested
-        .elements
-        .insert((0x0010, 0x1002), undefined_sequence((0x0010, 0x1002), &two.concat()));
+    nested.elements.insert(
+        (0x0010, 0x1002),
+        undefined_sequence((0x0010, 0x1002), &two.concat()),
+    );
     assert_eq!(refused(&nested.encode()), DeidError::Duplicate);
     let mut late = head;
     late.extend(element((0x0010, 0x0010), "PN", b"Davidson^Douglas"));
@@ -188,7 +202,15 @@ fn big_endian_and_implicit_numbers_and_text_come_out_right() {
     implicit.elements.clear();
     implicit.after = data;
     let (object, _, _) = clean(&implicit.encode()).unwrap();
-    assert_eq!(object.object().element(tags::ROWS).unwrap().to_int::<u16>().unwrap(), 4);
+    assert_eq!(
+        object
+            .object()
+            .element(tags::ROWS)
+            .unwrap()
+            .to_int::<u16>()
+            .unwrap(),
+        4
+    );
 
     let mut big = film();
     big.syntax = BIG_ENDIAN.into();
@@ -217,9 +239,20 @@ fn big_endian_and_implicit_numbers_and_text_come_out_right() {
     big.elements.clear();
     big.after = data;
     let (object, _, bytes) = clean(&big.encode()).unwrap();
-    assert_eq!(object.object().element(tags::ROWS).unwrap().to_int::<u16>().unwrap(), 4);
+    assert_eq!(
+        object
+            .object()
+            .element(tags::ROWS)
+            .unwrap()
+            .to_int::<u16>()
+            .unwrap(),
+        4
+    );
     let back = dicom_object::from_reader(&bytes[..]).unwrap();
-    assert_eq!(back.element(tags::ROWS).unwrap().to_int::<u16>().unwrap(), 4);
+    assert_eq!(
+        back.element(tags::ROWS).unwrap().to_int::<u16>().unwrap(),
+        4
+    );
 }
 
 #[test]
@@ -265,26 +298,41 @@ fn marker(code: u8, text: &[u8]) -> Vec<u8> {
 
 #[test]
 fn compressed_frames_lose_their_metadata_and_tables_stay_true() {
-    let dirty = jpeg(&[marker(0xE1, b"Exif\0\0GPS of Davidson"), marker(0xFE, b"Davidson")].concat());
+    let dirty = jpeg(
+        &[
+            marker(0xE1, b"Exif\0\0GPS of Davidson"),
+            marker(0xFE, b"Davidson"),
+        ]
+        .concat(),
+    );
     let bare = jpeg(&[]);
     let mut film = film();
     film.syntax = JPEG.into();
     film.put((0x0028, 0x0008), "IS", b"2");
     // The table says something else than offsets.
-    film.elements.insert(
-        (0x7FE0, 0x0010),
-        fragments(b"Davidson", &[&dirty, &bare]),
-    );
+    film.elements
+        .insert((0x7FE0, 0x0010), fragments(b"Davidson", &[&dirty, &bare]));
     let (object, _, bytes) = clean(&film.encode()).unwrap();
     let kept = object.object().element(tags::PIXEL_DATA).unwrap();
     let frames = kept.fragments().unwrap();
     assert!(frames.iter().all(|frame| frame.starts_with(&bare)));
-    assert_eq!(kept.offset_table().unwrap(), [0, frames[0].len() as u32 + 8]);
+    assert_eq!(
+        kept.offset_table().unwrap(),
+        [0, frames[0].len() as u32 + 8]
+    );
     let back = dicom_object::from_reader(&bytes[..]).unwrap();
-    assert_eq!(back.element(tags::PIXEL_DATA).unwrap().fragments().unwrap(), frames);
+    assert_eq!(
+        back.element(tags::PIXEL_DATA).unwrap().fragments().unwrap(),
+        frames
+    );
 
     // The extended table.
-    let table = |words: [u64; 2]| words.into_iter().flat_map(u64::to_le_bytes).collect::<Vec<_>>();
+    let table = |words: [u64; 2]| {
+        words
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect::<Vec<_>>()
+    };
     film.put((0x7FE0, 0x0001), "OV", &table([0, 999]));
     film.put((0x7FE0, 0x0002), "OV", &table([5, 5]));
     film.elements
@@ -292,10 +340,18 @@ fn compressed_frames_lose_their_metadata_and_tables_stay_true() {
     let (object, _, _) = clean(&film.encode()).unwrap();
     let length = frames[0].len() as u64;
     let numbers = |tag| {
-        object.object().element(tag).unwrap().to_multi_int::<u64>().unwrap()
+        object
+            .object()
+            .element(tag)
+            .unwrap()
+            .to_multi_int::<u64>()
+            .unwrap()
     };
     assert_eq!(numbers(tags::EXTENDED_OFFSET_TABLE), [0, length + 8]);
-    assert_eq!(numbers(tags::EXTENDED_OFFSET_TABLE_LENGTHS), [length, length]);
+    assert_eq!(
+        numbers(tags::EXTENDED_OFFSET_TABLE_LENGTHS),
+        [length, length]
+    );
 
     // One frame in pieces: a marker may lie across two of them.
     film.put((0x0028, 0x0008), "IS", b"1");
@@ -332,10 +388,17 @@ fn hostile() -> Vec<(&'static str, Option<DeidError>, Vec<u8>)> {
         raw((0x0008, 0x2218), "SQ", u32::MAX, &[]),
     ]
     .concat();
-    let items: Vec<u8> = std::iter::repeat_n(item(0xE000, 0), 600_000).flatten().collect();
+    let items: Vec<u8> = std::iter::repeat_n(item(0xE000, 0), 600_000)
+        .flatten()
+        .collect();
     let mut deep = Vec::new();
     for _ in 0..200_000 {
-        deep.extend(raw((0x0008, 0x2218), "SQ", u32::MAX, &item(0xE000, u32::MAX)));
+        deep.extend(raw(
+            (0x0008, 0x2218),
+            "SQ",
+            u32::MAX,
+            &item(0xE000, u32::MAX),
+        ));
     }
     let elements: Vec<u8> = (0..400_000_u32)
         .flat_map(|i| {
@@ -353,21 +416,59 @@ fn hostile() -> Vec<(&'static str, Option<DeidError>, Vec<u8>)> {
     bomb.put((0x7FE0, 0x0010), "OW", &vec![0; 100 << 20]);
     let parts = [
         raw((0x7FE0, 0x0010), "OB", u32::MAX, &[]),
-        std::iter::repeat_n(item(0xE000, 0), 600_000).flatten().collect(),
+        std::iter::repeat_n(item(0xE000, 0), 600_000)
+            .flatten()
+            .collect(),
     ];
     let unreadable = Some(DeidError::Unreadable);
     let large = Some(DeidError::TooLarge);
     vec![
-        ("text of 4 GiB", unreadable, file(EXPLICIT, &raw((8, 8), "UT", 0xFFFF_FFFE, b"x"))),
-        ("pixels of 4 GiB", unreadable, file(EXPLICIT, &raw((0x7FE0, 0x0010), "OW", 0xFFFF_FFF0, b"x"))),
+        (
+            "text of 4 GiB",
+            unreadable,
+            file(EXPLICIT, &raw((8, 8), "UT", 0xFFFF_FFFE, b"x")),
+        ),
+        (
+            "pixels of 4 GiB",
+            unreadable,
+            file(EXPLICIT, &raw((0x7FE0, 0x0010), "OW", 0xFFFF_FFF0, b"x")),
+        ),
         (
             "fragment of 4 GiB",
             unreadable,
-            file(JPEG, &[raw((0x7FE0, 0x0010), "OB", u32::MAX, &item(0xE000, 0)), item(0xE000, 0xFFFF_FFF0)].concat()),
+            file(
+                JPEG,
+                &[
+                    raw((0x7FE0, 0x0010), "OB", u32::MAX, &item(0xE000, 0)),
+                    item(0xE000, 0xFFFF_FFF0),
+                ]
+                .concat(),
+            ),
         ),
-        ("offset table of 4 GiB", unreadable, file(JPEG, &raw((0x7FE0, 0x0010), "OB", u32::MAX, &item(0xE000, 0xFFFF_FFF0)))),
-        ("item of 4 GiB", unreadable, file(EXPLICIT, &raw((8, 0x2218), "SQ", u32::MAX, &item(0xE000, 0xFFFF_FFF0)))),
-        ("sequence of 4 GiB", unreadable, file(EXPLICIT, &raw((8, 0x2218), "SQ", 0xFFFF_FFF0, &item(0xE000, 0)))),
+        (
+            "offset table of 4 GiB",
+            unreadable,
+            file(
+                JPEG,
+                &raw((0x7FE0, 0x0010), "OB", u32::MAX, &item(0xE000, 0xFFFF_FFF0)),
+            ),
+        ),
+        (
+            "item of 4 GiB",
+            unreadable,
+            file(
+                EXPLICIT,
+                &raw((8, 0x2218), "SQ", u32::MAX, &item(0xE000, 0xFFFF_FFF0)),
+            ),
+        ),
+        (
+            "sequence of 4 GiB",
+            unreadable,
+            file(
+                EXPLICIT,
+                &raw((8, 0x2218), "SQ", 0xFFFF_FFF0, &item(0xE000, 0)),
+            ),
+        ),
         ("meta of 4 GiB", unreadable, {
             let mut out = vec![0; 128];
             out.extend(b"DICM");
@@ -401,14 +502,21 @@ fn reading_costs_a_small_multiple_of_what_was_sent() {
         .map(|(case, _, bytes)| (case.to_owned(), bytes))
         .collect();
     // The file that asked another parser for 1.25 GiB.
-    let known = real_files().into_iter().filter(|path| path.ends_with("SC_rgb_jpeg.dcm"));
+    let known = real_files()
+        .into_iter()
+        .filter(|path| path.ends_with("SC_rgb_jpeg.dcm"));
     cases.extend(known.map(|path| (path.display().to_string(), std::fs::read(path).unwrap())));
     let dir = tempfile::tempdir().unwrap();
     for (case, bytes) in cases {
         let path = dir.path().join("hostile.dcm");
         std::fs::write(&path, &bytes).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_reads_one_file", "--ignored", "--test-threads=1"])
+            .args([
+                "--exact",
+                "child_reads_one_file",
+                "--ignored",
+                "--test-threads=1",
+            ])
             .env("CLOISTER_HOSTILE_FILE", &path)
             .output()
             .unwrap();
@@ -442,6 +550,9 @@ fn child_reads_one_file() {
     };
     setrlimit(Resource::As, limit).unwrap();
     let beyond = (FACTOR * bytes.len() as u64 + 2 * CONSTANT) as usize;
-    assert!(Vec::<u8>::new().try_reserve_exact(beyond).is_err(), "no limit");
+    assert!(
+        Vec::<u8>::new().try_reserve_exact(beyond).is_err(),
+        "no limit"
+    );
     drop(read(&bytes));
 }

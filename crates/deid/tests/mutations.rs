@@ -7,6 +7,8 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    clippy::semicolon_if_nothing_returned,
+    clippy::items_after_statements,
     reason = "test code"
 )]
 
@@ -28,13 +30,21 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     let jpeg = [
         &[0xFF, 0xD8, 0xFF, 0xE0, 0, 16][..],
         b"JFIF\0\x01\x02\0\0\x01\0\x01\0\0",
-        &[0xFF, 0xFE, 0, 6, 1, 2, 3, 4, 0xFF, 0xC0, 0, 11, 8, 0, 4, 0, 4, 1, 1, 0x11, 0],
-        &[0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0, 1, 0xFF, 0, 2, 0xFF, 0xD9],
+        &[
+            0xFF, 0xFE, 0, 6, 1, 2, 3, 4, 0xFF, 0xC0, 0, 11, 8, 0, 4, 0, 4, 1, 1, 0x11, 0,
+        ],
+        &[
+            0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0, 1, 0xFF, 0, 2, 0xFF, 0xD9,
+        ],
     ]
     .concat();
     let j2k = [
-        &[0xFF, 0x4F, 0xFF, 0x51, 0, 5, 1, 2, 3, 0xFF, 0x64, 0, 4, 0, 1][..],
-        &[0xFF, 0x90, 0, 10, 0, 0, 0, 0, 0, 22, 0, 1, 0xFF, 0x64, 0, 4, 0, 1],
+        &[
+            0xFF, 0x4F, 0xFF, 0x51, 0, 5, 1, 2, 3, 0xFF, 0x64, 0, 4, 0, 1,
+        ][..],
+        &[
+            0xFF, 0x90, 0, 10, 0, 0, 0, 0, 0, 22, 0, 1, 0xFF, 0x64, 0, 4, 0, 1,
+        ],
         &[0xFF, 0x93, 1, 2, 0xFF, 0xD9],
     ]
     .concat();
@@ -92,7 +102,9 @@ impl Dice {
 }
 
 fn mutate(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
-    const TELLING: [u8; 12] = [0, 1, 0x1b, 0x5c, 0x7f, 0x80, 0xff, 0xfe, 0xe0, 0xdd, 0xd9, 0x0d];
+    const TELLING: [u8; 12] = [
+        0, 1, 0x1b, 0x5c, 0x7f, 0x80, 0xff, 0xfe, 0xe0, 0xdd, 0xd9, 0x0d,
+    ];
     let mut data = seed.to_vec();
     for _ in 0..=dice.roll(6) {
         let at = dice.roll(data.len());
@@ -148,7 +160,8 @@ fn mutated_seeds_neither_panic_nor_break_a_promise() {
             }
         }
         for run in 0..runs / share {
-            let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (run as u64 + 1).wrapping_mul(0x1234_5678_9ABC_DEF1));
+            let mut dice =
+                Dice(0x9E37_79B9_7F4A_7C15 ^ (run as u64 + 1).wrapping_mul(0x1234_5678_9ABC_DEF1));
             dice.roll(2);
             let data = mutate(&seeds[run % seeds.len()], &mut dice);
             target(&data);

@@ -102,7 +102,11 @@ fn coded(bytes: &[u8], all: &mut Vec<(Vec<u8>, usize)>) {
         let text = BASE64.encode(&padded);
         let from = (before * 8).div_ceil(6);
         let to = padded.len() * 8 / 6;
-        if let Some(inner) = text.as_bytes().get(from..to).filter(|inner| inner.len() >= 7) {
+        if let Some(inner) = text
+            .as_bytes()
+            .get(from..to)
+            .filter(|inner| inner.len() >= 7)
+        {
             all.push((inner.to_vec(), 0));
         }
     }

@@ -323,7 +323,10 @@ fn groupings(compact: &str) -> Vec<String> {
     let mut all = Vec::new();
     let threes: Vec<&[u8]> = compact.as_bytes().chunks(3).collect();
     for separator in ["-", " ", ".", "/", ","] {
-        let groups: Vec<_> = threes.iter().map(|part| String::from_utf8_lossy(part)).collect();
+        let groups: Vec<_> = threes
+            .iter()
+            .map(|part| String::from_utf8_lossy(part))
+            .collect();
         all.push(groups.join(separator));
         if let (9, Some(a), Some(b), Some(c)) = (
             compact.len(),

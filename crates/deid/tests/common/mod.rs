@@ -35,7 +35,11 @@ pub fn ids() -> HmacPseudonyms {
 pub fn element(tag: Tag, vr: &str, value: &[u8]) -> Vec<u8> {
     let mut value = value.to_vec();
     if value.len() % 2 == 1 {
-        value.push(if matches!(vr, "UI" | "OB" | "UN") { 0 } else { b' ' });
+        value.push(if matches!(vr, "UI" | "OB" | "UN") {
+            0
+        } else {
+            b' '
+        });
     }
     raw(tag, vr, value.len() as u32, &value)
 }
