@@ -518,7 +518,7 @@ mod tests {
             2
         );
         let jis = charset("\\ISO 2022 IR 87");
-        assert_eq!(jis.decode_values(b"\x1b$B!\\\x1b(B", VR::LO), ["±"]);
+        assert_eq!(jis.decode_values(b"\x1b$B!\\\x1b(B", VR::LO), ["＋"]);
         // JIS X 0212.
         assert_eq!(
             charset("\\ISO 2022 IR 159").decode(b"\x1b$(D0!\x1b(B", VR::LO),
