@@ -14,6 +14,7 @@ use crate::{
     IdKind, PseudonymError, Pseudonyms,
     charset::{codes_of, dictionary_vr, values},
     dummy::{REMOVED, dummy, empty},
+    hits,
     table::{self, Effect},
 };
 
@@ -206,7 +207,11 @@ impl Cleaner<'_> {
             }
             VR::OB | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => {
                 let pixels = matches!(tag.group(), 0x7fe0) && depth == 0;
-                (pixels || is_lut(tag)).then(|| element.clone())
+                let lut = is_lut(tag)
+                    && element
+                        .to_bytes()
+                        .is_ok_and(|bytes| !self.searcher.find_in_bytes(&bytes));
+                (pixels || lut).then(|| element.clone())
             }
             VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD | VR::AT => {
                 Some(element.clone())
@@ -236,9 +241,7 @@ impl Cleaner<'_> {
                 value
             };
             // The gate's own question, so that what stays here passes there.
-            if !self.searcher.find(&value).is_empty()
-                || self.searcher.find_in_bytes(value.as_bytes())
-            {
+            if hits::in_text(&self.searcher, &value, codes) {
                 if numeric {
                     return None;
                 }
@@ -248,6 +251,9 @@ impl Cleaner<'_> {
                 value = value.chars().take(limit).collect();
             }
             kept.push(value);
+        }
+        if hits::across(&self.searcher, &kept, written) {
+            kept.fill(REMOVED.to_owned());
         }
         // A text in an attribute that is no text: whoever wrote it meant something else.
         let fits = vr == written || !matches!(vr, VR::SQ | VR::PN | VR::DA | VR::DT | VR::TM);

@@ -8,7 +8,7 @@ use dicom_object::{FileDicomObject, InMemDicomObject, mem::InMemElement};
 
 use crate::{
     Identity,
-    charset::{codes_of, dictionary_vr, values},
+    charset::{also_named, codes_of, dictionary_vr, values},
     table::{self, Effect},
 };
 
@@ -58,6 +58,11 @@ fn collect_item(
             // The standard's own UIDs (colour palettes, frames of reference) name nobody.
             if kind != Kind::Uid || !value.starts_with("1.2.840.10008.1.") {
                 known.add(kind, &value);
+            }
+            if kind == Kind::Name && known.len() < MAX_IDENTIFIERS / 2 {
+                for reading in also_named(&value, &codes) {
+                    known.add(kind, &reading);
+                }
             }
         }
         // As the parser saw it: bytes of an ISO 2022 set that were copied elsewhere look the same.

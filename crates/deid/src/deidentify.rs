@@ -16,6 +16,7 @@ use crate::{
     clean::{Cleaner, map_uid},
     collect,
     facts::Facts,
+    pixels,
     read::{self, ReadFault},
 };
 
@@ -59,9 +60,16 @@ pub enum DeidError {
     /// The inflated data set is beyond the limit.
     #[error("the object is too large")]
     TooLarge,
+    /// The pixel data cannot be looked through: frames that do not follow their own syntax, a
+    /// syntax of video, or attributes that do not say how long a frame is.
+    #[error("the pixel data cannot be looked through")]
+    Pixels,
     /// The transfer syntax is not known.
     #[error("the transfer syntax is not supported")]
     TransferSyntax,
+    /// An attribute stands twice in one data set.
+    #[error("the object holds an attribute twice")]
+    Duplicate,
     /// The bytes are no well-formed Part 10 file.
     #[error("the object cannot be read")]
     Unreadable,
@@ -82,6 +90,7 @@ pub fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, DeidErr
 impl From<ReadFault> for DeidError {
     fn from(fault: ReadFault) -> Self {
         match fault {
+            ReadFault::Duplicate => Self::Duplicate,
             ReadFault::Malformed => Self::Unreadable,
             ReadFault::TransferSyntax => Self::TransferSyntax,
             ReadFault::TooDeep => Self::TooDeep,
@@ -187,6 +196,8 @@ impl Deidentifier {
             sop_instance_uid.as_str(),
         ));
         state_what_was_done(&mut cleaned);
+        pixels::tidy(&mut cleaned, object.meta().transfer_syntax())
+            .map_err(|_| DeidError::Pixels)?;
 
         let meta = FileMetaTableBuilder::new()
             .transfer_syntax(object.meta().transfer_syntax())

@@ -3,12 +3,12 @@
 //! what passes is forwarded.
 
 use cloister_scrub::{KnownIdentifiers, Searcher};
-use dicom_core::value::Value;
+use dicom_core::{VR, value::Value};
 use dicom_object::InMemDicomObject;
 
 use crate::{
     charset::{codes_of, values},
-    read,
+    hits, read,
     table::{self, Effect},
 };
 
@@ -101,9 +101,7 @@ fn look_at(
                 } else {
                     searcher.find_in_bytes(&bytes)
                         || is_text(element.vr())
-                            && values(element, &codes)
-                                .iter()
-                                .any(|text| !searcher.find(text).is_empty())
+                            && in_values(searcher, &values(element, &codes), element.vr(), &codes)
                 };
                 if hit {
                     return Err(GateError::Identifier);
@@ -114,8 +112,14 @@ fn look_at(
     Ok(())
 }
 
-fn is_text(vr: dicom_core::VR) -> bool {
-    use dicom_core::VR;
+fn in_values(searcher: &Searcher, values: &[String], vr: VR, codes: &[String]) -> bool {
+    values
+        .iter()
+        .any(|text| hits::in_text(searcher, text, codes))
+        || hits::across(searcher, values, vr)
+}
+
+fn is_text(vr: VR) -> bool {
     matches!(
         vr,
         VR::AE

@@ -4,7 +4,11 @@
 
 pub mod chest;
 
-mod unknown;
+mod walk;
+
+mod meta;
+
+mod build;
 
 mod read;
 
@@ -16,9 +20,15 @@ pub mod charset;
 
 pub mod table;
 
+mod hits;
+
 mod clean;
 
 mod dummy;
+
+mod codestream;
+
+mod pixels;
 
 mod deidentify;
 
@@ -27,6 +37,9 @@ mod identity;
 mod pseudonyms;
 
 pub mod gate;
+
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy, read};
 pub use identity::Identity;

@@ -1,5 +1,6 @@
 //! Reads an encoded Part 10 file within limits. Nothing before it; collection and cleaning follow,
-//! and the gate reads the result with the same limits.
+//! and the gate reads the result with the same limits. The object is built here from a walk that
+//! checked every length; memory follows the bytes that are there.
 
 use std::{
     io::Read,
@@ -9,13 +10,14 @@ use std::{
 use dicom_dictionary_std::uids;
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_object::{FileDicomObject, FileMetaTable, InMemDicomObject};
-use dicom_parser::dataset::{DataSetReader, DataToken};
-use dicom_transfer_syntax_registry::{TransferSyntaxRegistry, entries};
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
-use crate::unknown::without_unknown_sequences;
+use crate::{
+    build, meta,
+    walk::{Coding, Walker, header},
+};
 
-/// Nested sequences beyond this depth are refused: the parser and the cleaner recurse, and no IOD
-/// comes near it.
+/// Nested sequences beyond this depth are refused: the cleaner recurses, and no IOD comes near it.
 pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Retired, and still sent.
@@ -23,10 +25,17 @@ const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
 /// A deflated data set may grow to this many bytes.
 const MAX_INFLATED_BYTES: u64 = 2 << 30;
+/// It may always grow to this many, as an empty film does.
+const FREE_INFLATED_BYTES: u64 = 32 << 20;
+/// Beyond that it may be this many times as long as what was sent. Films deflate by 2 to 10.
+const MAX_INFLATED_RATIO: u64 = 64;
 
 /// Why an object could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadFault {
+    /// An attribute stands twice in one data set: which one counts is anybody's guess.
+    Duplicate,
+    /// Lengths, tags or VRs that do not fit the bytes that are there.
     Malformed,
     TransferSyntax,
     TooDeep,
@@ -34,65 +43,79 @@ pub(crate) enum ReadFault {
 }
 
 /// Reads a whole file: preamble (optional), file meta information and data set.
+///
+/// Dropped on the way: group lengths, padding, and bytes after the pixels that are no element.
 pub(crate) fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadFault> {
-    // The parser is young and the bytes are hostile; a panic is a malformed object.
+    // Nothing here should panic; if it does, the object is malformed.
     catch_unwind(AssertUnwindSafe(|| read_inner(encoded))).unwrap_or(Err(ReadFault::Malformed))
 }
 
 fn read_inner(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadFault> {
-    let mut rest = match encoded.get(128..132) {
-        Some(b"DICM") => encoded.get(128..).unwrap_or_default(),
-        _ => encoded,
-    };
-    let meta = FileMetaTable::from_reader(&mut rest).map_err(|_| ReadFault::Malformed)?;
+    let (meta, rest) = split(encoded)?;
     let syntax = TransferSyntaxRegistry
         .get(meta.transfer_syntax())
         .ok_or(ReadFault::TransferSyntax)?;
     let inflated;
-    let (data, syntax) = match syntax.codec() {
+    let (data, coding) = match syntax.codec() {
         Codec::Dataset(Some(adapter)) => {
-            let mut out = Vec::new();
-            adapter
-                .adapt_reader(Box::new(rest))
-                .take(MAX_INFLATED_BYTES + 1)
-                .read_to_end(&mut out)
-                .map_err(|_| ReadFault::Malformed)?;
-            if out.len() as u64 > MAX_INFLATED_BYTES {
-                return Err(ReadFault::TooLarge);
-            }
-            inflated = out;
-            (
-                inflated.as_slice(),
-                &entries::EXPLICIT_VR_LITTLE_ENDIAN.erased(),
-            )
+            let limit = (rest.len() as u64)
+                .saturating_mul(MAX_INFLATED_RATIO)
+                .clamp(FREE_INFLATED_BYTES, MAX_INFLATED_BYTES);
+            inflated = inflate(adapter.adapt_reader(Box::new(rest)), limit)?;
+            (inflated.as_slice(), Coding::EXPLICIT_LE)
         }
         Codec::Dataset(None) => return Err(ReadFault::TransferSyntax),
-        _ => (rest, syntax),
+        _ => (rest, stated_or_seen(rest, coding(syntax.uid()))),
     };
-
-    let known_only = (syntax.uid() != uids::IMPLICIT_VR_LITTLE_ENDIAN
-        && syntax.uid() != EXPLICIT_VR_BIG_ENDIAN)
-        .then(|| without_unknown_sequences(data))
-        .flatten();
-    let data = known_only.as_deref().unwrap_or(data);
-
-    // Tokens are read without recursion, so this pass is safe at any depth.
-    let mut depth = 0_usize;
-    for token in DataSetReader::new_with_ts(data, syntax).map_err(|_| ReadFault::TransferSyntax)? {
-        match token.map_err(|_| ReadFault::Malformed)? {
-            DataToken::SequenceStart { .. } => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err(ReadFault::TooDeep);
-                }
-            }
-            DataToken::SequenceEnd => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    let object =
-        InMemDicomObject::read_dataset_with_ts(data, syntax).map_err(|_| ReadFault::Malformed)?;
+    let object = build::object(Walker::new(data, coding))?;
     Ok(object.with_exact_meta(meta))
+}
+
+/// File meta information and the rest.
+fn split(encoded: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
+    let from = match (encoded.get(..4), encoded.get(128..132)) {
+        (_, Some(b"DICM")) => 132,
+        (Some(b"DICM"), _) => 4,
+        // No preamble: group 2 begins at once.
+        _ => 0,
+    };
+    meta::read(encoded.get(from..).unwrap_or_default())
+}
+
+fn inflate(reader: impl Read, limit: u64) -> Result<Vec<u8>, ReadFault> {
+    let mut out = Vec::new();
+    reader
+        .take(limit + 1)
+        .read_to_end(&mut out)
+        .map_err(|_| ReadFault::Malformed)?;
+    if out.len() as u64 > limit {
+        return Err(ReadFault::TooLarge);
+    }
+    Ok(out)
+}
+
+fn coding(syntax: &str) -> Coding {
+    match syntax {
+        uids::IMPLICIT_VR_LITTLE_ENDIAN => Coding::IMPLICIT_LE,
+        EXPLICIT_VR_BIG_ENDIAN => Coding::EXPLICIT_BE,
+        _ => Coding::EXPLICIT_LE,
+    }
+}
+
+/// The coding of the transfer syntax, unless the first element is none in it and is one in the other:
+/// some writers compress pixels and leave the rest implicit.
+fn stated_or_seen(data: &[u8], stated: Coding) -> Coding {
+    let first = |coding| header(data, 0, data.len(), coding).is_ok();
+    let other = match stated {
+        Coding::EXPLICIT_LE => Coding::IMPLICIT_LE,
+        Coding::IMPLICIT_LE => Coding::EXPLICIT_LE,
+        other => other,
+    };
+    if !first(stated) && first(other) {
+        other
+    } else {
+        stated
+    }
 }
 
 /// Depth of nested sequences in an object that others built.

@@ -10,6 +10,8 @@ mod needle;
 
 mod fold;
 
+mod encodings;
+
 mod search;
 
 mod common;

@@ -1,5 +1,7 @@
 //! Turns each known identifier into the forms in which it may be written. Comes before the search.
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::{Kind, common::is_common, fold};
 
 /// How a needle must stand in the text.
@@ -21,10 +23,37 @@ pub(crate) struct Needles {
     /// Runs in the folded text without separators.
     pub(crate) compact: Vec<(String, Kind, Edge)>,
     /// Literals in raw bytes, any case.
-    pub(crate) literals: Vec<(String, Edge)>,
+    pub(crate) literals: Vec<Literal>,
+}
+
+/// A text to look for in raw bytes, in every encoding.
+#[derive(Debug)]
+pub(crate) struct Literal {
+    pub(crate) text: String,
+    pub(crate) edge: Edge,
+    /// Also as hexadecimal digits and in base64.
+    pub(crate) coded: bool,
 }
 
 impl Needles {
+    fn literal(&mut self, text: impl Into<String>, edge: Edge) {
+        self.literals.push(Literal {
+            text: text.into(),
+            edge,
+            coded: false,
+        });
+    }
+
+    /// A literal that tells a patient apart by itself.
+    fn telling_literal(&mut self, text: impl Into<String>, edge: Edge) {
+        let text = text.into();
+        self.literals.push(Literal {
+            coded: text.chars().count() >= 6,
+            text,
+            edge,
+        });
+    }
+
     pub(crate) fn add(&mut self, kind: Kind, value: &str) {
         match kind {
             Kind::Name => self.name(value),
@@ -68,7 +97,7 @@ impl Needles {
             if words.len() > 1 && joined.chars().count() >= 4 {
                 self.words.push((words.join(" "), Kind::Name));
                 self.word_alone(&joined);
-                self.literals.push(((*part).to_owned(), Edge::Word));
+                self.literal(*part, Edge::Word);
             }
             // "Jane Mary" as one component: each long word counts alone.
             for (word, written) in words.iter().zip(
@@ -77,14 +106,18 @@ impl Needles {
             ) {
                 self.word_alone(word);
                 if significant_name(word) {
-                    self.literals.push((written.to_owned(), name_edge(written)));
+                    self.telling_literal(written, name_edge(written));
+                    for other in spellings(written, word) {
+                        self.word_alone(&fold::words(&other).concat());
+                        self.literal(other.as_str(), name_edge(&other));
+                    }
                 }
                 if !tokens.contains(word) {
                     tokens.push(word.clone());
                 }
             }
             if words.is_empty() && !part.is_ascii() {
-                self.literals.push(((*part).to_owned(), Edge::Free));
+                self.literal(*part, Edge::Free);
             }
         }
         // Any two components side by side, in either order, count even when each is short or
@@ -96,13 +129,17 @@ impl Needles {
                 }
                 self.words.push((format!("{a} {b}"), Kind::Name));
                 let both = a.chars().count() + b.chars().count();
+                // In raw bytes a part that counts alone is found alone.
+                let alone = significant_name(a) || significant_name(b);
                 if both >= 6 {
                     self.words.push((format!("{a}{b}"), Kind::Name));
-                    self.literals.push((format!("{a}{b}"), Edge::Word));
+                    self.literal(format!("{a}{b}"), Edge::Word);
+                }
+                if alone {
+                    continue;
                 }
                 for separator in ["^", " ", ", ", ",", "_", "-", "."] {
-                    self.literals
-                        .push((format!("{a}{separator}{b}"), Edge::Word));
+                    self.literal(format!("{a}{separator}{b}"), Edge::Word);
                 }
             }
         }
@@ -130,7 +167,7 @@ impl Needles {
                 continue;
             }
             self.words.push((words.join(" "), kind));
-            self.literals.push((line.trim().to_owned(), Edge::Word));
+            self.literal(line.trim(), Edge::Word);
         }
     }
 
@@ -143,14 +180,17 @@ impl Needles {
             } else {
                 Edge::Word
             };
-            self.literals.push((value.to_owned(), edge));
+            self.telling_literal(value, edge);
             if compact != value {
-                self.literals.push((compact.clone(), edge));
+                self.telling_literal(compact.as_str(), edge);
+            }
+            for grouped in groupings(&compact) {
+                self.literal(grouped, Edge::Word);
             }
             let short = compact.trim_start_matches('0');
             if short.len() != compact.len() && significant_id(short) {
                 self.compact.push((short.to_owned(), kind, Edge::Word));
-                self.literals.push((short.to_owned(), Edge::Word));
+                self.literal(short, Edge::Word);
             }
         }
     }
@@ -160,7 +200,7 @@ impl Needles {
             return;
         }
         self.words.push((fold::words(value).join(" "), Kind::Uid));
-        self.literals.push((value.to_owned(), Edge::Digits));
+        self.literal(value, Edge::Digits);
     }
 
     fn date(&mut self, value: &str) {
@@ -200,17 +240,16 @@ impl Needles {
         for order in orders {
             self.words.push((order.join(" "), Kind::Date));
             for separator in ["-", "/", ".", " "] {
-                self.literals.push((order.join(separator), Edge::Digits));
+                self.literal(order.join(separator), Edge::Digits);
             }
             if order.iter().all(|part| part.len() != 1) && order.concat().len() >= 8 {
                 self.words.push((order.concat(), Kind::Date));
-                self.literals.push((order.concat(), Edge::Free));
+                self.literal(order.concat(), Edge::Free);
             }
         }
-        self.literals
-            .push((format!("{} {short_day}, {year}", names.0), Edge::Word));
-        self.literals
-            .push((format!("{} {short_day}, {year}", names.1), Edge::Word));
+        for name in [names.0, names.1] {
+            self.literal(format!("{name} {short_day}, {year}"), Edge::Word);
+        }
     }
 }
 
@@ -248,6 +287,57 @@ fn significant_name(word: &str) -> bool {
     } else {
         letters >= 2
     }
+}
+
+/// Other spellings of a name: without accents, with accents apart from their letters, and the
+/// German one (Mueller).
+fn spellings(written: &str, folded: &str) -> Vec<String> {
+    if written.is_ascii() {
+        return Vec::new();
+    }
+    let apart: String = written.nfd().collect();
+    let german: String = written
+        .to_lowercase()
+        .nfc()
+        .map(|c| match c {
+            'ä' => "ae".to_owned(),
+            'ö' | 'ø' => "oe".to_owned(),
+            'ü' => "ue".to_owned(),
+            'å' => "aa".to_owned(),
+            'ß' => "ss".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    let mut spellings = vec![folded.to_owned(), apart, german];
+    spellings.sort();
+    spellings.dedup();
+    spellings.retain(|other| other != written && other != &written.to_lowercase());
+    spellings
+}
+
+/// A long number in groups, as people write it.
+fn groupings(compact: &str) -> Vec<String> {
+    if compact.len() < 6 || !compact.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    let threes: Vec<&[u8]> = compact.as_bytes().chunks(3).collect();
+    for separator in ["-", " ", ".", "/", ","] {
+        let groups: Vec<_> = threes
+            .iter()
+            .map(|part| String::from_utf8_lossy(part))
+            .collect();
+        all.push(groups.join(separator));
+        if let (9, Some(a), Some(b), Some(c)) = (
+            compact.len(),
+            compact.get(..3),
+            compact.get(3..5),
+            compact.get(5..),
+        ) {
+            all.push([a, b, c].join(separator));
+        }
+    }
+    all
 }
 
 fn name_edge(written: &str) -> Edge {

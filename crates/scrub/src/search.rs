@@ -6,6 +6,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use crate::{
     Kind, KnownIdentifiers, Span,
+    encodings::encodings,
     fold::Folded,
     needle::{Edge, Needles},
 };
@@ -47,12 +48,13 @@ impl Searcher {
             .collect();
         let mut patterns = Vec::new();
         let mut byte_rules = Vec::new();
-        for (literal, edge) in &needles.literals {
+        for literal in &needles.literals {
+            let shade = pixel_like(&literal.text);
             for (pattern, width) in encodings(literal) {
                 byte_rules.push(ByteRule {
-                    edge: *edge,
+                    edge: if width == 0 { Edge::Free } else { literal.edge },
                     width,
-                    pixel_like: pixel_like(literal),
+                    pixel_like: shade || pattern.len() < 6,
                 });
                 patterns.push(pattern);
             }
@@ -131,7 +133,8 @@ impl Searcher {
         crate::text::merge(spans)
     }
 
-    /// Whether raw bytes hold one of the identifiers as ASCII, UTF-8, Latin-1 or UTF-16.
+    /// Whether raw bytes hold one of the identifiers in any encoding that DICOM knows, in UTF-16,
+    /// as hexadecimal digits, in base64, or in UTF-8 that was taken for Latin-1.
     pub fn find_in_bytes(&self, bytes: &[u8]) -> bool {
         self.find_bytes(bytes, false)
     }
@@ -175,32 +178,6 @@ fn automaton<P: AsRef<[u8]>>(patterns: &[P]) -> Option<AhoCorasick> {
         .ascii_case_insensitive(true)
         .build(patterns)
         .ok()
-}
-
-/// A literal in each encoding, with its bytes per character.
-fn encodings(literal: &str) -> Vec<(Vec<u8>, usize)> {
-    let mut forms = vec![literal.to_owned()];
-    // The automaton folds ASCII case only.
-    if !literal.is_ascii() {
-        forms.extend([literal.to_lowercase(), literal.to_uppercase()]);
-        forms.sort();
-        forms.dedup();
-    }
-    let mut all = Vec::new();
-    for form in forms {
-        all.push((form.as_bytes().to_vec(), 1));
-        let wide: Vec<u16> = form.encode_utf16().collect();
-        all.push((wide.iter().flat_map(|unit| unit.to_le_bytes()).collect(), 2));
-        all.push((wide.iter().flat_map(|unit| unit.to_be_bytes()).collect(), 2));
-        let latin: Option<Vec<u8>> = form
-            .chars()
-            .map(|c| u8::try_from(u32::from(c)).ok())
-            .collect();
-        if let (Some(latin), false) = (latin, form.is_ascii()) {
-            all.push((latin, 1));
-        }
-    }
-    all
 }
 
 fn pixel_like(literal: &str) -> bool {
