@@ -16,9 +16,23 @@ pub mod charset;
 
 pub mod table;
 
+mod policy;
+
 mod clean;
 
+mod dates;
+
+mod retain;
+
+mod private;
+
+mod structured;
+
+mod graphics;
+
 mod dummy;
+
+mod statement;
 
 mod deidentify;
 
@@ -28,6 +42,11 @@ mod pseudonyms;
 
 pub mod gate;
 
-pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy, read};
+mod egress;
+
+pub use deidentify::{DeidError, Deidentified, Deidentifier, read};
+pub use egress::look_under;
 pub use identity::Identity;
+pub use policy::{Policy, PolicyError, UnknownOption};
 pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};
+pub use table::ProfileOption;
