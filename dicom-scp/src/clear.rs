@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use cloister_deid::gate;
+use cloister_deid::look_under;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -103,8 +103,10 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         study,
         facts,
         known,
+        policy,
     } = context;
-    gate::look(&object, &known).map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
+    look_under(&object, &known, &policy)
+        .map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
     drop(known);
     let key = spool.study_key(study)?;
     // One report names one patient: a film of somebody else under the same study stays here.

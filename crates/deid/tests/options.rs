@@ -446,7 +446,8 @@ fn descriptors_lose_what_identifies_and_go_where_in_doubt() {
     assert_eq!(described("seen 2016-07-05"), "seen [DATE]");
     assert_eq!(described("call 555-123-4567"), "call [PHONE]");
     assert_eq!(described("bed 55-213"), "");
-    assert_eq!(described("for SMITH^J"), "");
+    assert_eq!(described("for SMITH^J"), "for [NAME]");
+    assert_eq!(described("ward 3^2"), "");
 }
 
 #[test]
@@ -723,7 +724,7 @@ fn canaries() -> InMemDicomObject {
         (tags::INSTITUTION_NAME, VR::LO, "Davidson Hospital"),
         (tags::INSTITUTION_ADDRESS, VR::ST, "next to Douglas Davidson"),
         (tags::CLINICAL_TRIAL_SITE_ID, VR::LO, ACCESSION),
-        (tags::ETHNIC_GROUP, VR::SH, "Davidson"),
+        (Tag(0x0010, 0x2160), VR::SH, "Davidson"),
         (tags::SMOKING_STATUS, VR::CS, "DAVIDSON"),
         (tags::PATIENT_WEIGHT, VR::DS, ID),
         (tags::ALLERGIES, VR::LO, "nuts; call Douglas Davidson"),
