@@ -105,7 +105,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         known,
         policy,
     } = context;
-    look_under(&object, &known, &policy)
+    look_under(&object, &known, policy)
         .map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
     drop(known);
     let key = spool.study_key(study)?;

@@ -139,7 +139,7 @@ fn one(
         encoded,
         facts: facts(&clean),
         known,
-        policy: *deidentifier.policy(),
+        policy: deidentifier.policy(),
     })
 }
 

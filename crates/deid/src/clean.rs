@@ -63,7 +63,11 @@ impl Cleaner<'_> {
             }
             let kept = match table::find(tag) {
                 Some(row) if self.policy.effect(row) == Effect::SafePrivate => {
-                    for kept in self.safe_private(object, element, &codes).into_iter().flatten() {
+                    for kept in self
+                        .safe_private(object, element, &codes)
+                        .into_iter()
+                        .flatten()
+                    {
                         cleaned.put(kept);
                     }
                     None

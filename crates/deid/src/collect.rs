@@ -21,7 +21,7 @@ const MAX_NAME_PARTS: usize = 24;
 /// stay. `None` if there are more than can be searched for.
 pub(crate) fn collect(
     object: &FileDicomObject<InMemDicomObject>,
-    policy: &Policy,
+    policy: Policy,
 ) -> Option<KnownIdentifiers> {
     let mut known = KnownIdentifiers::new();
     let instance = object.meta().media_storage_sop_instance_uid();
@@ -35,7 +35,7 @@ pub(crate) fn collect(
 fn collect_item(
     object: &InMemDicomObject,
     outer: &[String],
-    policy: &Policy,
+    policy: Policy,
     known: &mut KnownIdentifiers,
 ) -> Option<()> {
     let codes = codes_of(object, outer);
@@ -77,7 +77,7 @@ fn collect_item(
 }
 
 /// What kind of identifier an attribute holds; none where it holds none or may keep it.
-fn kind_of(element: &InMemElement, policy: &Policy) -> Option<Kind> {
+fn kind_of(element: &InMemElement, policy: Policy) -> Option<Kind> {
     let tag = element.header().tag;
     let row = table::find(tag)?;
     let vr = dictionary_vr(tag).unwrap_or(element.vr());

@@ -73,7 +73,9 @@ pub(crate) fn is_date_time(value: &str) -> bool {
         6 => is_date(&format!("{stamp}01")),
         _ => {
             let day = stamp.get(..8).is_some_and(is_date);
-            day && stamp.get(8..).is_some_and(|time| time.is_empty() || is_time(time))
+            day && stamp
+                .get(8..)
+                .is_some_and(|time| time.is_empty() || is_time(time))
         }
     };
     whole && offset.is_none_or(is_offset)
@@ -101,7 +103,9 @@ pub(crate) fn is_offset(value: &str) -> bool {
     let digits = value.strip_prefix(['+', '-']).unwrap_or_default();
     digits.len() == 4
         && all_digits(digits)
-        && digits.parse::<u16>().is_ok_and(|n| n <= 1400 && n % 100 < 60)
+        && digits
+            .parse::<u16>()
+            .is_ok_and(|n| n <= 1400 && n % 100 < 60)
 }
 
 fn is_rest_of_date_time(rest: &str) -> bool {
@@ -153,10 +157,24 @@ mod tests {
         assert_eq!(moved("20160705").as_deref(), Some("20150705"));
         assert_eq!(moved("2016070512-0500").as_deref(), Some("2015070512-0500"));
         assert_eq!(shift.date("2016.07.05").as_deref(), Some("20150705"));
-        for wrong in ["2016", "201607", "2016070", "20160705X", "20160705+9999", "201607052561"] {
+        for wrong in [
+            "2016",
+            "201607",
+            "2016070",
+            "20160705X",
+            "20160705+9999",
+            "201607052561",
+        ] {
             assert_eq!(moved(wrong), None, "{wrong}");
         }
-        for wrong in ["", "20160231", "00010101", "2016-7-5", "20160705-20160801", "DAVIDSON"] {
+        for wrong in [
+            "",
+            "20160231",
+            "00010101",
+            "2016-7-5",
+            "20160705-20160801",
+            "DAVIDSON",
+        ] {
             assert_eq!(shift.date(wrong), None, "{wrong}");
         }
     }
@@ -166,10 +184,18 @@ mod tests {
         for good in ["12", "1234", "123456", "235960.5", "000000.123456"] {
             assert!(is_time(good), "{good}");
         }
-        for bad in ["", "1", "123", "24", "1260", "123461", "1234.5", "123456.", "12:34:56"] {
+        for bad in [
+            "", "1", "123", "24", "1260", "123461", "1234.5", "123456.", "12:34:56",
+        ] {
             assert!(!is_time(bad), "{bad}");
         }
-        for good in ["2016", "201607", "20160705", "2016070512+0000", "20160705123456.7-0330"] {
+        for good in [
+            "2016",
+            "201607",
+            "20160705",
+            "2016070512+0000",
+            "20160705123456.7-0330",
+        ] {
             assert!(is_date_time(good), "{good}");
         }
         for bad in ["", "201", "201613", "20160705+1", "DOUGLAS", "+0100"] {

@@ -100,8 +100,8 @@ impl Deidentifier {
     }
 
     /// The policy in force.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
+    pub const fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// Reads an encoded Part 10 file and removes its identifiers. `issuer_fallback` is the issuer
@@ -142,7 +142,7 @@ impl Deidentifier {
     ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
-        let known = collect::collect(object, &self.policy).ok_or(DeidError::TooManyIdentifiers)?;
+        let known = collect::collect(object, self.policy).ok_or(DeidError::TooManyIdentifiers)?;
 
         let meta_instance = trim(object.meta().media_storage_sop_instance_uid());
         if identity.sop_uid.is_empty() {
@@ -184,7 +184,7 @@ impl Deidentifier {
             VR::UI,
             sop_instance_uid.as_str(),
         ));
-        statement::state(&mut cleaned, object, &self.policy);
+        statement::state(&mut cleaned, object, self.policy);
 
         let meta = FileMetaTableBuilder::new()
             .transfer_syntax(object.meta().transfer_syntax())

@@ -56,7 +56,10 @@ fn dummy_item(tag: Tag) -> InMemDicomObject {
         // PS3.3 Table C.17-2.
         tags::VERIFYING_OBSERVER_SEQUENCE => vec![
             dummy(tags::VERIFYING_OBSERVER_NAME, VR::PN),
-            empty(tags::VERIFYING_OBSERVER_IDENTIFICATION_CODE_SEQUENCE, VR::SQ),
+            empty(
+                tags::VERIFYING_OBSERVER_IDENTIFICATION_CODE_SEQUENCE,
+                VR::SQ,
+            ),
             dummy(tags::VERIFYING_ORGANIZATION, VR::LO),
             dummy(tags::VERIFICATION_DATE_TIME, VR::DT),
         ],
@@ -64,7 +67,10 @@ fn dummy_item(tag: Tag) -> InMemDicomObject {
         tags::CONTENT_SEQUENCE => vec![
             DataElement::new(tags::RELATIONSHIP_TYPE, VR::CS, "CONTAINS"),
             DataElement::new(tags::VALUE_TYPE, VR::CS, "TEXT"),
-            sequence(tags::CONCEPT_NAME_CODE_SEQUENCE, code("121071", "DCM", "Finding")),
+            sequence(
+                tags::CONCEPT_NAME_CODE_SEQUENCE,
+                code("121071", "DCM", "Finding"),
+            ),
             dummy(tags::TEXT_VALUE, VR::UT),
         ],
         // PS3.3 Table C.10-5.

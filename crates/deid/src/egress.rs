@@ -5,7 +5,7 @@ use cloister_scrub::KnownIdentifiers;
 use dicom_core::{DataElement, Length, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
-use dicom_object::InMemDicomObject;
+use dicom_object::{InMemDicomObject, mem::InMemElement};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use crate::{
@@ -24,9 +24,9 @@ use crate::{
 pub fn look_under(
     encoded: &[u8],
     known: &KnownIdentifiers,
-    policy: &Policy,
+    policy: Policy,
 ) -> Result<(), GateError> {
-    if *policy == Policy::basic() {
+    if policy == Policy::basic() {
         return gate::look(encoded, known);
     }
     let searcher = known.searcher();
@@ -37,7 +37,7 @@ pub fn look_under(
     let mut retained = Vec::new();
     let mut rest = without_retained(&object, policy, &mut retained);
     let codes = codes_of(&object, &[]);
-    for element in retained.iter().flat_map(|item| item.iter()) {
+    for element in &retained {
         let Some(value) = element.value().primitive() else {
             continue;
         };
@@ -53,7 +53,6 @@ pub fn look_under(
     // Retained sequences hang from a place where the gate walks into them.
     let items: Vec<_> = retained
         .iter()
-        .flat_map(|item| item.iter())
         .filter_map(|element| element.items())
         .flatten()
         .cloned()
@@ -96,8 +95,8 @@ fn with_own(rest: &InMemDicomObject, mut items: Vec<InMemDicomObject>) -> Vec<In
 /// cleared of such elements themselves, go to `retained`.
 fn without_retained(
     object: &InMemDicomObject,
-    policy: &Policy,
-    retained: &mut Vec<InMemDicomObject>,
+    policy: Policy,
+    retained: &mut Vec<InMemElement>,
 ) -> InMemDicomObject {
     let basic = Policy::basic();
     let mut rest = InMemDicomObject::new_empty();
@@ -114,7 +113,7 @@ fn without_retained(
             }
         };
         if basic.forbids(tag) && !policy.forbids(tag) {
-            retained.push(InMemDicomObject::from_element_iter([element]));
+            retained.push(element);
         } else {
             rest.put(element);
         }

@@ -46,11 +46,16 @@ fn annotation(mut item: InMemDicomObject) -> InMemDicomObject {
         item.put(sequence(tags::GRAPHIC_OBJECT_SEQUENCE, shapes));
     }
     // Type 1C: one of the two must be there.
-    let texts = item.get(tags::TEXT_OBJECT_SEQUENCE).and_then(|texts| texts.items());
+    let texts = item
+        .get(tags::TEXT_OBJECT_SEQUENCE)
+        .and_then(|texts| texts.items());
     if texts.is_none_or(<[_]>::is_empty) {
         item.remove_element(tags::TEXT_OBJECT_SEQUENCE);
         if item.get(tags::GRAPHIC_OBJECT_SEQUENCE).is_none() {
-            item.put(sequence(tags::TEXT_OBJECT_SEQUENCE, vec![dummy_text_object()]));
+            item.put(sequence(
+                tags::TEXT_OBJECT_SEQUENCE,
+                vec![dummy_text_object()],
+            ));
         }
     }
     item

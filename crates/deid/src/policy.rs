@@ -24,9 +24,11 @@ pub enum PolicyError {
 
 /// No option has this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("options are retain-safe-private, retain-uids, retain-device-identity, \
+#[error(
+    "options are retain-safe-private, retain-uids, retain-device-identity, \
     retain-institution-identity, retain-patient-characteristics, retain-full-dates, \
-    retain-modified-dates, clean-descriptors, clean-structured-content, clean-graphics")]
+    retain-modified-dates, clean-descriptors, clean-structured-content, clean-graphics"
+)]
 pub struct UnknownOption;
 
 impl ProfileOption {
@@ -86,33 +88,30 @@ impl Policy {
     }
 
     /// Whether an option is applied.
-    pub const fn has(&self, option: ProfileOption) -> bool {
+    pub const fn has(self, option: ProfileOption) -> bool {
         self.options & option.bit() != 0
     }
 
     /// The options applied, in the order of the table's columns.
-    pub fn options(&self) -> impl Iterator<Item = ProfileOption> {
-        let policy = *self;
+    pub fn options(self) -> impl Iterator<Item = ProfileOption> {
         ProfileOption::ALL
             .into_iter()
-            .filter(move |option| policy.has(*option))
+            .filter(move |option| self.has(*option))
     }
 
     /// What is done to the attributes of a row. Where two options speak, a changed date goes before
     /// a kept one (else a kept calibration date would tell the shift), and keeping before cleaning.
-    pub fn effect(&self, row: &Row) -> Effect {
+    pub fn effect(self, row: &Row) -> Effect {
         let mut clean = None;
         let mut keep = false;
         for (option, cell) in ProfileOption::ALL.into_iter().zip(row.options) {
-            match cell {
-                Some(cell) if self.has(option) => match cell {
-                    Action::Keep => keep = true,
-                    _ if option == ProfileOption::RetainModifiedDates => {
-                        return Effect::ShiftDate;
-                    }
-                    _ => clean = clean.or(Some(cleaning(option, row))),
-                },
-                _ => {}
+            match cell.filter(|_| self.has(option)) {
+                None => {}
+                Some(Action::Keep) => keep = true,
+                Some(_) if option == ProfileOption::RetainModifiedDates => {
+                    return Effect::ShiftDate;
+                }
+                Some(_) => clean = clean.or(Some(cleaning(option, row))),
             }
         }
         if keep {
@@ -122,13 +121,13 @@ impl Policy {
     }
 
     /// Whether an attribute must not be in a cleaned object.
-    pub fn forbids(&self, tag: Tag) -> bool {
+    pub fn forbids(self, tag: Tag) -> bool {
         table::find(tag).is_some_and(|row| self.effect(row) == Effect::Remove)
     }
 
     /// Whether identifiers of an attribute may stay in the object, so that nobody need look for
     /// them. `row` speaks of the attribute.
-    pub(crate) fn lets_stay(&self, row: &Row, kind: Kind, alias: &str) -> bool {
+    pub(crate) fn lets_stay(self, row: &Row, kind: Kind, alias: &str) -> bool {
         match kind {
             // With UIDs retained, the same UID also stands where the table has no such option.
             Kind::Uid if self.has(ProfileOption::RetainUids) => true,
@@ -175,7 +174,11 @@ mod tests {
             Err(PolicyError::FullAndModifiedDates)
         );
         let policy = with(&[ProfileOption::CleanGraphics, ProfileOption::RetainUids]);
-        assert!(policy.options().eq([ProfileOption::RetainUids, ProfileOption::CleanGraphics]));
+        assert!(
+            policy
+                .options()
+                .eq([ProfileOption::RetainUids, ProfileOption::CleanGraphics])
+        );
     }
 
     #[test]

@@ -47,9 +47,9 @@ impl Cleaner<'_> {
         let [owner] = owner.as_slice() else {
             return None;
         };
-        let (&(.., creator), &vr) = SAFE
-            .iter()
-            .find(|((group, byte, name), _)| *group == tag.group() && *byte == low && name == owner)?;
+        let (&(.., creator), &vr) = SAFE.iter().find(|((group, byte, name), _)| {
+            *group == tag.group() && *byte == low && name == owner
+        })?;
         let mut kept = self.retained_as(element, vr, codes)?;
         if vr == VR::LO || vr == VR::SH {
             // Text may say anything: only what no detector knows stays.

@@ -116,7 +116,10 @@ impl Pseudonyms for HmacPseudonyms {
             IdKind::Other => format!("X{}", short(15)),
             // Into the past, by one to eleven years: no date lands in the future or on itself.
             IdKind::DateShift => {
-                let random = tag.iter().take(8).fold(0_u64, |n, b| n << 8 | u64::from(*b));
+                let random = tag
+                    .iter()
+                    .take(8)
+                    .fold(0_u64, |n, b| n << 8 | u64::from(*b));
                 format!("-{}", 366 + random % 3653)
             }
         })

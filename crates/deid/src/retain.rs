@@ -60,7 +60,9 @@ impl Cleaner<'_> {
             return None;
         }
         let texts = values(element, codes);
-        let safe = texts.iter().all(|text| has_form(vr, text) && !self.hit(text))
+        let safe = texts
+            .iter()
+            .all(|text| has_form(vr, text) && !self.hit(text))
             && !self.hit(&texts.join(" "));
         safe.then(|| DataElement::new(tag, vr, PrimitiveValue::Strs(texts.into())))
     }
@@ -106,9 +108,11 @@ impl Cleaner<'_> {
             VR::LO | VR::SH | VR::ST | VR::LT | VR::UT | VR::UC => {
                 self.scrubbed(element, vr, codes)
             }
-            VR::AE | VR::CS => self
-                .retained_as(element, vr, codes)
-                .filter(|_| values(element, codes).iter().all(|text| self.says_nothing(text))),
+            VR::AE | VR::CS => self.retained_as(element, vr, codes).filter(|_| {
+                values(element, codes)
+                    .iter()
+                    .all(|text| self.says_nothing(text))
+            }),
             _ => None,
         })
     }
@@ -228,10 +232,21 @@ mod tests {
 
     #[test]
     fn text_in_doubt_is_told_from_a_description() {
-        for clean in ["XR CHEST AP PORTABLE", "2 views, 120 kVp", "for [NAME] on [DATE]"] {
+        for clean in [
+            "XR CHEST AP PORTABLE",
+            "2 views, 120 kVp",
+            "for [NAME] on [DATE]",
+        ] {
             assert!(!in_doubt(clean), "{clean}");
         }
-        for doubtful in ["room 12345", "A1B2C3D4E5", "DOE^J", "a@b", "\u{1b}$B;3", "caf\u{fffd}"] {
+        for doubtful in [
+            "room 12345",
+            "A1B2C3D4E5",
+            "DOE^J",
+            "a@b",
+            "\u{1b}$B;3",
+            "caf\u{fffd}",
+        ] {
             assert!(in_doubt(doubtful), "{doubtful}");
         }
     }

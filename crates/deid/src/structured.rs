@@ -1,4 +1,4 @@
-//! Content items (PS3.3 C.17.3, C.18; PS3.15 E.3.8 on structured content): each by its value type
+//! Content items (PS3.3 C.17.3, C.18; PS3.15 E.3.4): each by its value type
 //! and concept name. The cleaner hands every item of a sequence through here.
 
 use dicom_core::{DataElement, VR};
@@ -40,14 +40,28 @@ const CHARACTERISTICS: [&str; 4] = ["121032", "121033", "121034", "121035"];
 
 /// Words of a concept name that announce an identifier.
 const ANNOUNCES: [&str; 16] = [
-    "name", "id", "identifier", "number", "address", "telephone", "phone", "birth", "accession",
-    "login", "contact", "signature", "email", "mrn", "initials", "location",
+    "name",
+    "id",
+    "identifier",
+    "number",
+    "address",
+    "telephone",
+    "phone",
+    "birth",
+    "accession",
+    "login",
+    "contact",
+    "signature",
+    "email",
+    "mrn",
+    "initials",
+    "location",
 ];
 
 /// Schemes whose codes are concepts (PS3.16 chapter 8).
 const STANDARD_SCHEMES: [&str; 14] = [
-    "DCM", "SCT", "SRT", "SNM3", "LN", "RADLEX", "UCUM", "UMLS", "FMA", "MDC", "NCIt", "BI", "ICD10",
-    "I10",
+    "DCM", "SCT", "SRT", "SNM3", "LN", "RADLEX", "UCUM", "UMLS", "FMA", "MDC", "NCIt", "BI",
+    "ICD10", "I10",
 ];
 
 /// Whether the data set is a code of a standard scheme.
@@ -74,7 +88,10 @@ impl Cleaner<'_> {
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let had = element.items().is_some_and(|items| !items.is_empty());
         let cleaned = self.items(element, codes, depth)?;
-        Ok(cleaned.filter(|cleaned| !had || cleaned.items().is_some_and(|items| !items.is_empty())))
+        Ok(
+            cleaned
+                .filter(|cleaned| !had || cleaned.items().is_some_and(|items| !items.is_empty())),
+        )
     }
 
     /// One item of any sequence; none if it is a content item that cannot stay.
@@ -85,7 +102,9 @@ impl Cleaner<'_> {
         depth: usize,
     ) -> Result<Option<InMemDicomObject>, PseudonymError> {
         let codes = codes_of(item, outer);
-        let value_type = item.get(tags::VALUE_TYPE).map(|element| values(element, &codes).join("\\"));
+        let value_type = item
+            .get(tags::VALUE_TYPE)
+            .map(|element| values(element, &codes).join("\\"));
         let Some(value_type) = value_type.filter(|value_type| !value_type.is_empty()) else {
             return self.clean(item, outer, depth).map(Some);
         };

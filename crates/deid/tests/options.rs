@@ -83,7 +83,7 @@ fn run(object: &InMemDicomObject, policy: Policy) -> (Deidentified, KnownIdentif
         .deidentify_object(&file, "SITE", &ids)
         .unwrap();
     let bytes = clean.to_bytes().unwrap();
-    look_under(&bytes, &known, &policy).unwrap();
+    look_under(&bytes, &known, policy).unwrap();
     (clean, known, bytes)
 }
 
@@ -166,7 +166,10 @@ fn structured_report() -> InMemDicomObject {
         item(
             "CODE",
             code("121032", "DCM", "Subject Sex"),
-            sequence(tags::CONCEPT_CODE_SEQUENCE, vec![code("F", "DCM", "Female")]),
+            sequence(
+                tags::CONCEPT_CODE_SEQUENCE,
+                vec![code("F", "DCM", "Female")],
+            ),
         ),
         item(
             "DATE",
@@ -240,10 +243,7 @@ fn presentation_state() -> InMemDicomObject {
         ),
     ]);
     with(
-        composite(
-            uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE,
-            "PR",
-        ),
+        composite(uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE, "PR"),
         vec![
             text(tags::CONTENT_LABEL, VR::CS, "LABEL"),
             text(tags::CONTENT_DESCRIPTION, VR::LO, ""),
@@ -338,13 +338,20 @@ fn type_1_and_2_attributes_stay_under_every_policy() {
             for tag in one.iter().chain(own) {
                 let element = clean.object().get(*tag);
                 let element = element.unwrap_or_else(|| panic!("{tag} is gone: {policy:?}"));
-                let filled = element
-                    .items()
-                    .map_or_else(|| !value(clean.object(), *tag).is_empty(), |i| !i.is_empty());
-                assert!(filled || *tag == tags::PIXEL_DATA, "{tag} is empty: {policy:?}");
+                let filled = element.items().map_or_else(
+                    || !value(clean.object(), *tag).is_empty(),
+                    |i| !i.is_empty(),
+                );
+                assert!(
+                    filled || *tag == tags::PIXEL_DATA,
+                    "{tag} is empty: {policy:?}"
+                );
             }
             for tag in two {
-                assert!(clean.object().get(tag).is_some(), "{tag} is gone: {policy:?}");
+                assert!(
+                    clean.object().get(tag).is_some(),
+                    "{tag} is gone: {policy:?}"
+                );
             }
         }
     }
@@ -368,7 +375,10 @@ fn each_option_keeps_what_it_names_and_nothing_else() {
     ] {
         let (clean, ..) = run(&film, policy(&[option]));
         assert_eq!(value(clean.object(), tag), kept);
-        for other in ProfileOption::ALL.into_iter().filter(|other| *other != option) {
+        for other in ProfileOption::ALL
+            .into_iter()
+            .filter(|other| *other != option)
+        {
             let (clean, ..) = run(&film, policy(&[other]));
             assert_ne!(value(clean.object(), tag), kept, "{other:?}");
         }
@@ -380,7 +390,10 @@ fn each_option_keeps_what_it_names_and_nothing_else() {
             VR::AS => "DAVI".to_owned(),
             _ => ID.to_owned(),
         };
-        let (clean, ..) = run(&with(film.clone(), vec![text(tag, vr, &planted)]), policy(&[option]));
+        let (clean, ..) = run(
+            &with(film.clone(), vec![text(tag, vr, &planted)]),
+            policy(&[option]),
+        );
         assert_ne!(value(clean.object(), tag), planted, "{option:?}");
     }
 }
@@ -582,12 +595,21 @@ fn drawings_signatures_envelopes_and_icons_go_under_every_policy() {
     for tag in drawn {
         film.put(bytes(tag));
     }
-    let other = [Tag(0x6000, 0x0022), Tag(0x6000, 0x4000), Tag(0x5000, 0x0022), Tag(0x4000, 0x4000)];
+    let other = [
+        Tag(0x6000, 0x0022),
+        Tag(0x6000, 0x4000),
+        Tag(0x5000, 0x0022),
+        Tag(0x4000, 0x4000),
+    ];
     for tag in other {
         film.put(text(tag, VR::LO, "drawn by hand"));
     }
     let length = Tag(0x0008, 0x0000);
-    film.put(DataElement::new(length, VR::UL, PrimitiveValue::from(7_u32)));
+    film.put(DataElement::new(
+        length,
+        VR::UL,
+        PrimitiveValue::from(7_u32),
+    ));
     film.put(bytes(tags::ENCAPSULATED_DOCUMENT));
     for policy in [Policy::basic(), all()] {
         let (clean, ..) = run(&film, policy);
@@ -618,8 +640,16 @@ fn the_statement_names_profile_options_and_dates() {
         (ProfileOption::RetainSafePrivate, "113111", "REMOVED"),
         (ProfileOption::RetainUids, "113110", "REMOVED"),
         (ProfileOption::RetainDeviceIdentity, "113109", "REMOVED"),
-        (ProfileOption::RetainInstitutionIdentity, "113112", "REMOVED"),
-        (ProfileOption::RetainPatientCharacteristics, "113108", "REMOVED"),
+        (
+            ProfileOption::RetainInstitutionIdentity,
+            "113112",
+            "REMOVED",
+        ),
+        (
+            ProfileOption::RetainPatientCharacteristics,
+            "113108",
+            "REMOVED",
+        ),
         (ProfileOption::RetainFullDates, "113106", "UNMODIFIED"),
         (ProfileOption::RetainModifiedDates, "113107", "MODIFIED"),
         (ProfileOption::CleanDescriptors, "113105", "REMOVED"),
@@ -641,7 +671,11 @@ fn the_statement_names_profile_options_and_dates() {
         film,
         vec![
             text(tags::PATIENT_IDENTITY_REMOVED, VR::CS, "YES"),
-            text(tags::DEIDENTIFICATION_METHOD, VR::LO, "By hand for Douglas Davidson"),
+            text(
+                tags::DEIDENTIFICATION_METHOD,
+                VR::LO,
+                "By hand for Douglas Davidson",
+            ),
             sequence(
                 tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE,
                 vec![
@@ -659,10 +693,16 @@ fn the_statement_names_profile_options_and_dates() {
     let (clean, ..) = run(&earlier, policy(&[ProfileOption::RetainFullDates]));
     assert_eq!(codes(clean.object()), ["113107", "113100", "113106"]);
     assert_eq!(
-        value(clean.object(), tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED),
+        value(
+            clean.object(),
+            tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED
+        ),
         "MODIFIED"
     );
-    let method = clean.object().element(tags::DEIDENTIFICATION_METHOD).unwrap();
+    let method = clean
+        .object()
+        .element(tags::DEIDENTIFICATION_METHOD)
+        .unwrap();
     assert_eq!(
         method.to_multi_str().unwrap().as_ref(),
         [
@@ -686,22 +726,33 @@ fn the_gate_forbids_what_the_policy_does_not_retain() {
         file.write_all(&mut bytes).unwrap();
         bytes
     };
-    assert_eq!(look_under(&bytes, &known, &dates), Ok(()));
+    assert_eq!(look_under(&bytes, &known, dates), Ok(()));
     let described = encode(text(tags::STUDY_DESCRIPTION, VR::LO, "XR CHEST"));
-    assert_eq!(look_under(&described, &known, &dates), Err(GateError::Forbidden));
-    let reader = text(tags::INSTITUTIONAL_DEPARTMENT_NAME, VR::LO, "Ward of Davidson");
     assert_eq!(
-        look_under(&encode(reader), &known, &institution),
+        look_under(&described, &known, dates),
+        Err(GateError::Forbidden)
+    );
+    let reader = text(
+        tags::INSTITUTIONAL_DEPARTMENT_NAME,
+        VR::LO,
+        "Ward of Davidson",
+    );
+    assert_eq!(
+        look_under(&encode(reader), &known, institution),
         Err(GateError::Identifier)
     );
     let hidden = sequence(
         tags::REASON_FOR_VISIT_CODE_SEQUENCE,
-        vec![object(vec![text(tags::PATIENT_ADDRESS, VR::LO, "Elm Street")])],
+        vec![object(vec![text(
+            tags::PATIENT_ADDRESS,
+            VR::LO,
+            "Elm Street",
+        )])],
     );
     let descriptors = policy(&[ProfileOption::CleanDescriptors]);
     let known = KnownIdentifiers::new();
     assert_eq!(
-        look_under(&encode(hidden), &known, &descriptors),
+        look_under(&encode(hidden), &known, descriptors),
         Err(GateError::Forbidden)
     );
 }
@@ -722,7 +773,11 @@ fn canaries() -> InMemDicomObject {
         (tags::DEVICE_SERIAL_NUMBER, VR::LO, ID),
         (tags::DEVICE_UID, VR::UI, "1.2.276.292821506.9"),
         (tags::INSTITUTION_NAME, VR::LO, "Davidson Hospital"),
-        (tags::INSTITUTION_ADDRESS, VR::ST, "next to Douglas Davidson"),
+        (
+            tags::INSTITUTION_ADDRESS,
+            VR::ST,
+            "next to Douglas Davidson",
+        ),
         (tags::CLINICAL_TRIAL_SITE_ID, VR::LO, ACCESSION),
         (Tag(0x0010, 0x2160), VR::SH, "Davidson"),
         (tags::SMOKING_STATUS, VR::CS, "DAVIDSON"),
@@ -734,8 +789,16 @@ fn canaries() -> InMemDicomObject {
         (tags::ACQUISITION_DATE_TIME, VR::DT, "19760616120000"),
         (tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, ID),
         (tags::FRAME_OF_REFERENCE_UID, VR::UI, "1.2.276.292821506.8"),
-        (tags::SERIES_DESCRIPTION, VR::LO, "acc. acc778812 of 1976-06-16"),
-        (tags::IMAGE_COMMENTS, VR::LT, "Patient Douglas\r\nDavidson, 16 Jun 1976"),
+        (
+            tags::SERIES_DESCRIPTION,
+            VR::LO,
+            "acc. acc778812 of 1976-06-16",
+        ),
+        (
+            tags::IMAGE_COMMENTS,
+            VR::LT,
+            "Patient Douglas\r\nDavidson, 16 Jun 1976",
+        ),
         (tags::PROTOCOL_NAME, VR::LO, "292-821-506"),
     ] {
         object.put(text(tag, vr, value));
@@ -758,7 +821,7 @@ proptest! {
         known.add(Kind::Id, ID);
         known.add(Kind::Id, ACCESSION);
         known.add(Kind::Date, BIRTH);
-        prop_assert_eq!(look_under(&bytes, &known, &policy), Ok(()));
+        prop_assert_eq!(look_under(&bytes, &known, policy), Ok(()));
         let again = Deidentifier::new(policy)
             .deidentify(&bytes, "SITE", &HmacPseudonyms::new(Zeroizing::new([9; 32])));
         prop_assert!(again.is_ok());

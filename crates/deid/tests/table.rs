@@ -65,7 +65,11 @@ enum Says {
 
 fn planted(tag: Tag, says: Says) -> InMemElement {
     let vr = vr_of(tag);
-    let word = if says == Says::Canary { CANARY } else { "PLAIN" };
+    let word = if says == Says::Canary {
+        CANARY
+    } else {
+        "PLAIN"
+    };
     let value: PrimitiveValue = match vr {
         VR::SQ => {
             let concept = InMemDicomObject::from_element_iter([
@@ -180,7 +184,7 @@ fn run(policy: Policy, rows: &[&Row], depth: usize, says: Says) -> InMemDicomObj
         known.add(Kind::Date, ITEM_DATE);
     }
     let bytes = clean.to_bytes().unwrap();
-    look_under(&bytes, &known, &policy)
+    look_under(&bytes, &known, policy)
         .unwrap_or_else(|error| panic!("depth {depth} under {policy:?}: {error}"));
     let back = dicom_object::from_reader(&bytes[..]).unwrap();
     dig(&back, depth).clone()
