@@ -11,6 +11,7 @@ use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR, value::DataSetSeq
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, mem::InMemElement};
 use proptest::prelude::*;
+use time::{Date, Month};
 use zeroize::Zeroizing;
 
 const NAME: &str = "Davidson^Douglas";
@@ -408,6 +409,15 @@ fn retained_uids_name_the_object_itself() {
     assert_eq!(meta.trim_end_matches('\0'), "1.2.276.5.77001.1001");
 }
 
+fn day(date: &str) -> i32 {
+    let number: i32 = date.parse().unwrap();
+    let month = Month::try_from(u8::try_from(number / 100 % 100).unwrap()).unwrap();
+    let day = u8::try_from(number % 100).unwrap();
+    Date::from_calendar_date(number / 10_000, month, day)
+        .unwrap()
+        .to_julian_day()
+}
+
 #[test]
 fn modified_dates_keep_the_intervals_of_a_patient_over_objects() {
     let policy = policy(&[ProfileOption::RetainModifiedDates]);
@@ -437,8 +447,10 @@ fn modified_dates_keep_the_intervals_of_a_patient_over_objects() {
     assert_eq!(first[2], "19000101", "no date: as without the option");
     assert_eq!(first[3], "101500");
     assert_eq!(first[4], "");
-    let (day, month) = (&first[0][6..], &first[0][4..6]);
-    assert!(first[0].as_str() < "20150706" && !day.is_empty() && !month.is_empty());
+    let moved = day(&first[0]) - day("20160705");
+    assert!(moved < 0, "never the date itself, never the future");
+    let later = dates("20160815", ID, "A");
+    assert_eq!(day(&later[0]) - day(&first[0]), 41);
     assert_eq!(dates("20160705", ID, "A"), first);
     assert_ne!(dates("20160705", ID, "B")[0], first[0]);
     assert_ne!(dates("20160705", "4711-08", "A")[0], first[0]);
