@@ -111,8 +111,10 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         study,
         facts,
         known,
+        policy,
     } = context;
-    gate::look(&object, &known).map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
+    gate::look(&object, &known, policy)
+        .map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
     drop(known);
     let key = spool.study_key(study)?;
     // One report names one patient: a film of somebody else under the same study stays here.

@@ -69,6 +69,14 @@
 //! operators = []                       # user ids that may release, purge, retry and use the vault;
 //!                                      # empty = only the one that the room runs as
 //!
+//! [deidentify]                         # beside the Basic profile of PS3.15, which is always applied
+//! options = []                         # of E.3: retain-safe-private, retain-uids,
+//!                                      # retain-device-identity, retain-institution-identity,
+//!                                      # retain-patient-characteristics, retain-full-dates,
+//!                                      # retain-modified-dates (not with full dates),
+//!                                      # clean-descriptors, clean-structured-content,
+//!                                      # clean-graphics
+//!
 //! [redact]
 //! detector_bundle = "models/text-ppocr"
 //! runtime_library = "libonnxruntime.so"   # absent: the pinned one in the cache
@@ -93,6 +101,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cloister_deid::Policy;
 use cloister_phi::AeTitle;
 use cloister_proto::v1::Urgency;
 use cloister_redact::RedactConfig;
@@ -122,6 +131,7 @@ pub struct Config {
     pub(crate) enrolment_key: PathBuf,
     pub(crate) routes: Routes,
     pub(crate) study: StudyConfig,
+    pub(crate) deidentify: Policy,
     pub(crate) redact: RedactConfig,
     pub(crate) sidecar: SidecarConfig,
 }

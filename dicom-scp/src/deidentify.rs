@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use cloister_deid::{DeidError, chest};
+use cloister_deid::{DeidError, Policy, chest};
 use cloister_proto::v1;
 use cloister_scrub::KnownIdentifiers;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,7 @@ pub(crate) struct Deidentified {
     encoded: Vec<u8>,
     facts: Facts,
     known: KnownIdentifiers,
+    policy: Policy,
 }
 
 impl Deidentified {
@@ -65,6 +66,7 @@ impl Deidentified {
             encoded,
             facts,
             known,
+            policy,
         } = self;
         (
             encoded,
@@ -73,6 +75,7 @@ impl Deidentified {
                 study,
                 facts,
                 known,
+                policy,
             },
         )
     }
@@ -84,6 +87,8 @@ pub(crate) struct Context {
     pub(crate) study: Id,
     pub(crate) facts: Facts,
     pub(crate) known: KnownIdentifiers,
+    /// What was applied, so that the gate knows what may have stayed.
+    pub(crate) policy: Policy,
 }
 
 /// Removes the identifiers. Every pseudonym is recorded before this returns.
@@ -134,6 +139,7 @@ fn one(
         encoded,
         facts: facts(&clean),
         known,
+        policy: deidentifier.policy(),
     })
 }
 

@@ -137,7 +137,8 @@ fn jittered(wait: Duration) -> Duration {
     if getrandom::fill(&mut random).is_err() {
         return wait;
     }
-    wait - (wait / 2).mul_f64(f64::from(u16::from_be_bytes(random)) / 65_536.0)
+    let half = wait / 2;
+    half + half.mul_f64(f64::from(u16::from_be_bytes(random)) / 65_536.0)
 }
 
 /// One version to its end, which is a dead letter if it never will be taken, or not for so long.

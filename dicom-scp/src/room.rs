@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cloister_audit::merge::Merger;
 use cloister_audit::{Action, AuditConfig, AuditLog, Event};
-use cloister_deid::{Deidentifier, Policy};
+use cloister_deid::Deidentifier;
 use cloister_log::disk::Disk;
 use cloister_log::durable;
 use cloister_redact::Redactor;
@@ -103,7 +103,7 @@ pub(crate) async fn run_with(
         spool: spool.clone(),
         vault: vault.clone(),
         audit: audit.clone(),
-        deidentifier: Deidentifier::new(Policy::basic()),
+        deidentifier: Deidentifier::new(config.deidentify),
         engine,
         signing,
         directory_file: config.directory_file.clone(),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use cloister_deid::{Deidentifier, HmacPseudonyms, Policy, gate};
+use cloister_deid::{Deidentifier, HmacPseudonyms, Policy, ProfileOption, gate};
 use cloister_log::durable;
 use cloister_redact::{FoundBox, Redactor};
 use cloister_seal::files::read_secret;
@@ -35,6 +35,21 @@ pub(crate) struct Args {
     /// Issuer of patient ids for objects that name none.
     #[arg(long, value_name = "NAME", default_value = "LOCAL")]
     issuer: String,
+    /// Option of PS3.15 E.3 beside the Basic profile; repeatable. A value that an option would
+    /// keep is still removed if it holds one of the patient's own identifiers or cannot be read.
+    ///
+    /// retain-safe-private: private attributes on the standard's list.
+    /// retain-uids: UIDs as they are.
+    /// retain-device-identity: serial numbers, stations, AE titles.
+    /// retain-institution-identity: name and address of the institution.
+    /// retain-patient-characteristics: age, sex, size, weight, allergies.
+    /// retain-full-dates: dates and times as they are.
+    /// retain-modified-dates: dates moved by whole days, the same for all of a patient's objects.
+    /// clean-descriptors: descriptions and comments without identifiers.
+    /// clean-structured-content: content items of structured reports, cleaned.
+    /// clean-graphics: annotations, cleaned; overlays and curves always go.
+    #[arg(long = "option", value_name = "NAME", verbatim_doc_comment)]
+    options: Vec<ProfileOption>,
     #[command(flatten)]
     detector: DetectorArgs,
 }
@@ -61,6 +76,8 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
             args.input.display()
         )));
     }
+    let policy = Policy::with(args.options.iter().copied())
+        .map_err(|error| usage(format!("--option: {error}")))?;
     let secret = read_secret(&args.key)?;
     let key: [u8; 32] = secret.as_slice().try_into().map_err(|_| {
         usage(format!(
@@ -71,7 +88,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let files = files_below(&args.input)?;
     durable::create_dir_all(&args.output, 0o700)?;
     let context = Context {
-        deidentifier: Deidentifier::new(Policy::basic()),
+        deidentifier: Deidentifier::new(policy),
         pseudonyms: HmacPseudonyms::new(Zeroizing::new(key)),
         redactor: args.detector.start()?,
         issuer: args.issuer.clone(),
@@ -141,7 +158,8 @@ async fn clean(context: &Context, file: &Path) -> Result<Cleaned, String> {
         .redact(bytes)
         .await
         .map_err(|error| error.code().to_ascii_uppercase())?;
-    gate::look(redacted.object(), &known).map_err(|_| "RESIDUAL_IDENTIFIER")?;
+    gate::look(redacted.object(), &known, context.deidentifier.policy())
+        .map_err(|_| "RESIDUAL_IDENTIFIER")?;
     // The input's name may itself be an identifier, so the output gets another.
     let output = Path::new(deidentified.study_pseudonym().as_str())
         .join(format!("{}.dcm", deidentified.sop_instance_uid()));

@@ -11,11 +11,12 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::{
-    IdKind, PseudonymError, Pseudonyms,
+    IdKind, Policy, PseudonymError, Pseudonyms,
     charset::{codes_of, dictionary_vr, values},
+    dates::DayShift,
     dummy::{REMOVED, dummy, empty},
-    hits,
-    table::{self, Effect},
+    hits, structured,
+    table::{self, Effect, ProfileOption, Row},
 };
 
 /// What the cleaner needs to know about one object.
@@ -23,7 +24,20 @@ pub(crate) struct Cleaner<'a> {
     pub(crate) searcher: Searcher,
     pub(crate) ids: &'a dyn Pseudonyms,
     pub(crate) issuer: &'a str,
+    pub(crate) policy: Policy,
+    /// Set where the policy moves dates.
+    pub(crate) shift: Option<DayShift>,
 }
+
+/// Envelopes around attributes as they were, and what belonged to signatures that are gone. The
+/// table does not list them.
+const ENVELOPES: [Tag; 2] = [
+    tags::ENCRYPTED_ATTRIBUTES_SEQUENCE,
+    tags::MAC_PARAMETERS_SEQUENCE,
+];
+
+/// Free text of content items and annotations: what is in doubt there is replaced as a whole.
+const FREE_TEXT: [Tag; 2] = [tags::TEXT_VALUE, tags::UNFORMATTED_TEXT_VALUE];
 
 impl Cleaner<'_> {
     /// Cleans one data set: the object (depth 0) or an item.
@@ -34,16 +48,38 @@ impl Cleaner<'_> {
         depth: usize,
     ) -> Result<InMemDicomObject, PseudonymError> {
         let codes = codes_of(object, outer);
+        let standard_code = structured::has_standard_code(object);
         let mut cleaned = InMemDicomObject::new_empty();
         for element in object.iter() {
             let tag = element.header().tag;
             // Command, file meta and directory groups do not belong in a data set; group lengths
             // are retired and would be wrong; text is written as UTF-8 whatever it came in.
-            if tag.group() <= 0x0007 || tag.element() == 0 || tag == tags::SPECIFIC_CHARACTER_SET {
+            if tag.group() <= 0x0007
+                || tag.element() == 0
+                || tag == tags::SPECIFIC_CHARACTER_SET
+                || ENVELOPES.contains(&tag)
+            {
                 continue;
             }
             let kept = match table::find(tag) {
-                Some(row) => self.by_table(element, row.action.effect(), &codes, depth)?,
+                Some(row) if self.policy.effect(row) == Effect::SafePrivate => {
+                    for kept in self
+                        .safe_private(object, element, &codes)
+                        .into_iter()
+                        .flatten()
+                    {
+                        cleaned.put(kept);
+                    }
+                    None
+                }
+                Some(row) => self.by_table(element, row, &codes, depth)?,
+                // Nine digits are a concept here, not somebody's number.
+                None if standard_code && structured::is_code_value(tag) => {
+                    match self.retained(element, &codes, depth)? {
+                        Some(kept) => Some(kept),
+                        None => self.unlisted(element, &codes, depth)?,
+                    }
+                }
                 None => self.unlisted(element, &codes, depth)?,
             };
             if let Some(kept) = kept {
@@ -56,14 +92,12 @@ impl Cleaner<'_> {
     fn by_table(
         &self,
         element: &InMemElement,
-        effect: Effect,
+        row: &Row,
         codes: &[String],
         depth: usize,
     ) -> Result<Option<InMemElement>, PseudonymError> {
-        let tag = element.header().tag;
-        let vr = dictionary_vr(tag).unwrap_or(element.vr());
         // The two identifiers that a reader of the cleaned object joins by.
-        let joined_by = match tag {
+        let joined_by = match element.header().tag {
             tags::PATIENT_ID => Some(IdKind::PatientId),
             tags::ACCESSION_NUMBER => Some(IdKind::Accession),
             _ => None,
@@ -71,15 +105,43 @@ impl Cleaner<'_> {
         if let Some(kind) = joined_by {
             return self.pseudonym(element, kind, codes).map(Some);
         }
+        let kept = match self.policy.effect(row) {
+            Effect::Keep => self.retained(element, codes, depth)?,
+            Effect::ShiftDate => self.shifted(element, codes),
+            Effect::CleanText => self.cleaned_text(element, codes, depth)?,
+            Effect::CleanStructure => self.content_items(element, codes, depth)?,
+            Effect::CleanGraphics => self.annotations(element, codes, depth)?,
+            effect => return self.take_out(element, effect, codes, depth),
+        };
+        match kept {
+            Some(kept) => Ok(Some(kept)),
+            // What an option cannot keep without doubt is treated as if it were not applied.
+            None => self.take_out(element, row.action.effect(), codes, depth),
+        }
+    }
+
+    /// What the Basic profile does.
+    fn take_out(
+        &self,
+        element: &InMemElement,
+        effect: Effect,
+        codes: &[String],
+        depth: usize,
+    ) -> Result<Option<InMemElement>, PseudonymError> {
+        let tag = element.header().tag;
+        let vr = dictionary_vr(tag).unwrap_or(element.vr());
         Ok(match effect {
-            Effect::Remove => None,
             Effect::Empty => Some(empty(tag, vr)),
+            // References with mapped UIDs say nothing and are valid in every IOD.
+            Effect::Dummy if tag == tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE => self
+                .items(element, codes, depth)?
+                .or_else(|| Some(empty(tag, vr))),
             Effect::Dummy => Some(dummy(tag, vr)),
             Effect::MapUid if vr == VR::UI => Some(self.map_uids(element)?),
             Effect::MapUid => self
                 .items(element, codes, depth)?
                 .or_else(|| Some(empty(tag, vr))),
-            Effect::Clean => self.unlisted(element, codes, depth)?,
+            _ => None,
         })
     }
 
@@ -136,7 +198,19 @@ impl Cleaner<'_> {
         map_uid(self.ids, uid)
     }
 
-    fn items(
+    /// The UID of an instance, series or study in the cleaned object.
+    pub(crate) fn instance_uid(&self, uid: &str) -> Result<String, PseudonymError> {
+        let retained = self.policy.has(ProfileOption::RetainUids)
+            && cloister_phi::Uid::parse(uid).is_ok()
+            && !self.hit(uid);
+        if retained {
+            return Ok(uid.to_owned());
+        }
+        map_uid(self.ids, uid)
+    }
+
+    /// A sequence, cleaned item by item; none if the element is no sequence.
+    pub(crate) fn items(
         &self,
         element: &InMemElement,
         codes: &[String],
@@ -145,11 +219,11 @@ impl Cleaner<'_> {
         let Some(items) = element.items() else {
             return Ok(None);
         };
-        let cleaned: Result<Vec<_>, _> = items
-            .iter()
-            .map(|item| self.clean(item, codes, depth + 1))
-            .collect();
-        let sequence = DataSetSequence::new(cleaned?, Length::UNDEFINED);
+        let mut cleaned = Vec::with_capacity(items.len());
+        for item in items {
+            cleaned.extend(self.item(item, codes, depth + 1)?);
+        }
+        let sequence = DataSetSequence::new(cleaned, Length::UNDEFINED);
         Ok(Some(DataElement::new(
             element.header().tag,
             VR::SQ,
@@ -175,6 +249,10 @@ impl Cleaner<'_> {
         let Some(vr) = dictionary_vr(tag) else {
             return Ok(None);
         };
+        if FREE_TEXT.contains(&tag) {
+            let cleaned = self.cleaned_text(element, codes, depth)?;
+            return Ok(Some(cleaned.unwrap_or_else(|| dummy(tag, vr))));
+        }
         match element.value() {
             Value::Sequence(_) => return self.items(element, codes, depth),
             Value::PixelSequence(_) => {
@@ -199,8 +277,11 @@ impl Cleaner<'_> {
                     || values(element, &[])
                         .iter()
                         .all(|uid| uid.starts_with("1.2.840.10008."));
+                let retained = self.policy.has(ProfileOption::RetainUids);
                 if kept {
                     self.text(element, vr, codes)
+                } else if retained && let Some(uids) = self.retained(element, codes, depth)? {
+                    Some(uids)
                 } else {
                     Some(self.map_uids(element)?)
                 }

@@ -7,9 +7,9 @@ use dicom_dictionary_std::{StandardDataDictionary, tags};
 use dicom_object::{FileDicomObject, InMemDicomObject, mem::InMemElement};
 
 use crate::{
-    Identity,
+    Identity, Policy,
     charset::{also_named, codes_of, dictionary_vr, values},
-    table::{self, Effect},
+    table::{self, Effect, ProfileOption},
 };
 
 /// Identifiers of one object beyond which it is refused; real objects hold some dozens.
@@ -17,35 +17,39 @@ const MAX_IDENTIFIERS: usize = 1024;
 /// Parts of one name: the search pairs them, so their number counts squared.
 const MAX_NAME_PARTS: usize = 24;
 
-/// All identifiers at any depth, also in private attributes. `None` if there are more than can be
-/// searched for.
-pub(crate) fn collect(object: &FileDicomObject<InMemDicomObject>) -> Option<KnownIdentifiers> {
+/// All identifiers at any depth, also in private attributes, but for those that the policy lets
+/// stay. `None` if there are more than can be searched for.
+pub(crate) fn collect(
+    object: &FileDicomObject<InMemDicomObject>,
+    policy: Policy,
+) -> Option<KnownIdentifiers> {
     let mut known = KnownIdentifiers::new();
     let instance = object.meta().media_storage_sop_instance_uid();
-    if !instance.starts_with("1.2.840.10008.1.") {
+    if !instance.starts_with("1.2.840.10008.1.") && !policy.has(ProfileOption::RetainUids) {
         known.add(Kind::Uid, instance);
     }
-    collect_item(object, &[], &mut known)?;
+    collect_item(object, &[], policy, &mut known)?;
     Some(known)
 }
 
 fn collect_item(
     object: &InMemDicomObject,
     outer: &[String],
+    policy: Policy,
     known: &mut KnownIdentifiers,
 ) -> Option<()> {
     let codes = codes_of(object, outer);
     for element in object.iter() {
         if let Some(items) = element.items() {
             for item in items {
-                collect_item(item, &codes, known)?;
+                collect_item(item, &codes, policy, known)?;
             }
             continue;
         }
         if element.fragments().is_some() {
             continue;
         }
-        let Some(kind) = kind_of(element) else {
+        let Some(kind) = kind_of(element, policy) else {
             continue;
         };
         for value in values(element, &codes) {
@@ -77,14 +81,14 @@ fn collect_item(
     Some(())
 }
 
-/// What kind of identifier an attribute holds.
-fn kind_of(element: &InMemElement) -> Option<Kind> {
+/// What kind of identifier an attribute holds; none where it holds none or may keep it.
+fn kind_of(element: &InMemElement, policy: Policy) -> Option<Kind> {
     let tag = element.header().tag;
     let row = table::find(tag)?;
     let vr = dictionary_vr(tag).unwrap_or(element.vr());
     let entry = StandardDataDictionary.by_tag(tag);
     let alias = entry.map(DataDictionaryEntry::alias).unwrap_or_default();
-    match vr {
+    let kind = match vr {
         VR::PN => Some(Kind::Name),
         VR::DA | VR::DT => Some(Kind::Date),
         VR::UI => (row.action.effect() == Effect::MapUid).then_some(Kind::Uid),
@@ -105,7 +109,8 @@ fn kind_of(element: &InMemElement) -> Option<Kind> {
             _ => None,
         },
         _ => None,
-    }
+    };
+    kind.filter(|kind| !policy.lets_stay(row, *kind, alias))
 }
 
 fn names_a_number(alias: &str) -> bool {

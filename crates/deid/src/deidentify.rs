@@ -5,35 +5,26 @@ use std::fmt;
 
 use cloister_phi::{AgeBand, Phi, Pseudonym, Sex, Uid, View};
 use cloister_scrub::KnownIdentifiers;
-use dicom_core::{DataElement, Length, VR, value::DataSetSequence};
+use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::tags;
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use crate::{
-    IdKind, Identity, PseudonymError, Pseudonyms,
-    clean::{Cleaner, map_uid},
+    IdKind, Identity, Policy, ProfileOption, PseudonymError, Pseudonyms,
+    clean::Cleaner,
     collect,
+    dates::DayShift,
     facts::Facts,
     pixels,
     read::{self, ReadFault},
+    statement,
 };
 
 /// UID of this implementation, made once from a random UUID.
 const IMPLEMENTATION_CLASS_UID: &str = "2.25.321492110615459233029781769423244093903";
 const IMPLEMENTATION_VERSION_NAME: &str = "CLOISTER_0_1";
-
-/// Which profile and options are applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Policy(());
-
-impl Policy {
-    /// The Basic Application Level Confidentiality Profile without options.
-    pub const fn basic() -> Self {
-        Self(())
-    }
-}
 
 /// Removes identifiers by a policy.
 #[derive(Debug, Clone, Default)]
@@ -118,8 +109,8 @@ impl Deidentifier {
     }
 
     /// The policy in force.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
+    pub const fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// Reads an encoded Part 10 file and removes its identifiers. `issuer_fallback` is the issuer
@@ -158,11 +149,9 @@ impl Deidentifier {
         issuer_fallback: &str,
         ids: &dyn Pseudonyms,
     ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
-        // One policy so far; a later one carries options into the cleaner.
-        let Policy(()) = self.policy;
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
-        let known = collect::collect(object).ok_or(DeidError::TooManyIdentifiers)?;
+        let known = collect::collect(object, self.policy).ok_or(DeidError::TooManyIdentifiers)?;
 
         let meta_instance = trim(object.meta().media_storage_sop_instance_uid());
         if identity.sop_uid.is_empty() {
@@ -174,28 +163,37 @@ impl Deidentifier {
         if identity.sop_class.is_empty() {
             identity.sop_class = trim(object.meta().media_storage_sop_class_uid());
         }
-        let sop_instance_uid = map_uid(ids, &identity.sop_uid)?;
         // An instance without a study is a study of its own.
         let study_key = if identity.study_uid.is_empty() {
             format!("study of {}", identity.sop_uid)
         } else {
             identity.study_uid.clone()
         };
-        let study_instance_uid = map_uid(ids, &study_key)?;
         let study_pseudonym = ids.pseudonym(IdKind::StudyKey, "", &study_key)?;
+        // Without a patient ID nothing tells which studies are one patient's.
+        let patient = Some(&identity.patient_id).filter(|id| !id.is_empty());
+        let shift = self
+            .policy
+            .has(ProfileOption::RetainModifiedDates)
+            .then(|| DayShift::of(ids, &identity.issuer, patient.unwrap_or(&study_key)))
+            .transpose()?;
 
         let cleaner = Cleaner {
             searcher: known.searcher(),
             ids,
             issuer: &identity.issuer,
+            policy: self.policy,
+            shift,
         };
+        let sop_instance_uid = cleaner.instance_uid(&identity.sop_uid)?;
+        let study_instance_uid = cleaner.instance_uid(&study_key)?;
         let mut cleaned = cleaner.clean(object, &[], 0)?;
         cleaned.put(DataElement::new(
             tags::SOP_INSTANCE_UID,
             VR::UI,
             sop_instance_uid.as_str(),
         ));
-        state_what_was_done(&mut cleaned);
+        statement::state(&mut cleaned, object, self.policy);
         pixels::tidy(&mut cleaned, object.meta().transfer_syntax())
             .map_err(|_| DeidError::Pixels)?;
 
@@ -287,45 +285,6 @@ impl fmt::Debug for Deidentified {
             .field("study", &self.study_pseudonym)
             .finish_non_exhaustive()
     }
-}
-
-/// PS3.15 E.1.1 items 6 and 7, and E.3.6 on dates: all are gone. Burned In Annotation is left to
-/// redaction, which looks at the pixels.
-fn state_what_was_done(object: &mut InMemDicomObject) {
-    let code = InMemDicomObject::from_element_iter([
-        DataElement::new(tags::CODE_VALUE, VR::SH, "113100"),
-        DataElement::new(tags::CODING_SCHEME_DESIGNATOR, VR::SH, "DCM"),
-        DataElement::new(
-            tags::CODE_MEANING,
-            VR::LO,
-            "Basic Application Confidentiality Profile",
-        ),
-    ]);
-    object.put(DataElement::new(
-        tags::SPECIFIC_CHARACTER_SET,
-        VR::CS,
-        "ISO_IR 192",
-    ));
-    object.put(DataElement::new(
-        tags::PATIENT_IDENTITY_REMOVED,
-        VR::CS,
-        "YES",
-    ));
-    object.put(DataElement::new(
-        tags::DEIDENTIFICATION_METHOD,
-        VR::LO,
-        "Cloister: PS3.15 Basic Profile",
-    ));
-    object.put(DataElement::new(
-        tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE,
-        VR::SQ,
-        DataSetSequence::new(vec![code], Length::UNDEFINED),
-    ));
-    object.put(DataElement::new(
-        tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED,
-        VR::CS,
-        "REMOVED",
-    ));
 }
 
 fn uid(text: &str) -> Result<Uid, DeidError> {

@@ -7,16 +7,16 @@ use dicom_core::{VR, value::Value};
 use dicom_object::InMemDicomObject;
 
 use crate::{
+    Policy,
     charset::{codes_of, values},
-    hits, read,
-    table::{self, Effect},
+    hits, private, read,
 };
 
 /// Why the gate stays shut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateError {
-    /// An attribute that the profile removes is there, private ones included.
+    /// An attribute that the profile removes is there, private ones included that no list calls safe.
     #[error("an attribute that must be removed is left in the encoded object")]
     Forbidden,
     /// An identifier of the original is somewhere in the bytes.
@@ -31,13 +31,14 @@ pub enum GateError {
 }
 
 /// Looks through an encoded Part 10 file: preamble, file meta information, every attribute at any
-/// depth, and the raw bytes of the whole.
+/// depth, and the raw bytes of the whole. What an option of `policy` retains is not forbidden, but
+/// searched like all the rest.
 ///
 /// It does not decode pixels; burned-in text is redaction's part.
 ///
 /// # Errors
 /// [`GateError`]; the object must not leave.
-pub fn look(encoded: &[u8], known: &KnownIdentifiers) -> Result<(), GateError> {
+pub fn look(encoded: &[u8], known: &KnownIdentifiers, policy: Policy) -> Result<(), GateError> {
     match (encoded.get(..128), encoded.get(128..132)) {
         (Some(preamble), Some(b"DICM")) if preamble.iter().all(|byte| *byte == 0) => {}
         (Some(_), Some(b"DICM")) => return Err(GateError::Preamble),
@@ -63,25 +64,29 @@ pub fn look(encoded: &[u8], known: &KnownIdentifiers) -> Result<(), GateError> {
         return Err(GateError::Identifier);
     }
     let object = read::read(encoded).map_err(|_| GateError::Unreadable)?;
-    look_at(&object, &[], &searcher)
+    look_at(&object, &[], &searcher, policy)
 }
 
 fn look_at(
     object: &InMemDicomObject,
     outer: &[String],
     searcher: &Searcher,
+    policy: Policy,
 ) -> Result<(), GateError> {
     let codes = codes_of(object, outer);
     for element in object.iter() {
         let tag = element.header().tag;
-        let removed = table::find(tag).is_some_and(|row| row.action.effect() == Effect::Remove);
-        if removed || tag.group() <= 0x0007 {
+        let private = tag.group() % 2 == 1;
+        if policy.forbids(tag)
+            || tag.group() <= 0x0007
+            || private && !private::is_listed(object, tag, &codes)
+        {
             return Err(GateError::Forbidden);
         }
         match element.value() {
             Value::Sequence(sequence) => {
                 for item in sequence.items() {
-                    look_at(item, &codes, searcher)?;
+                    look_at(item, &codes, searcher, policy)?;
                 }
             }
             Value::PixelSequence(sequence) => {

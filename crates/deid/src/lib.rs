@@ -22,13 +22,27 @@ pub mod table;
 
 mod hits;
 
+mod policy;
+
 mod clean;
+
+mod dates;
+
+mod retain;
+
+mod private;
+
+mod structured;
+
+mod graphics;
 
 mod dummy;
 
 mod codestream;
 
 mod pixels;
+
+mod statement;
 
 mod deidentify;
 
@@ -41,6 +55,8 @@ pub mod gate;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use deidentify::{DeidError, Deidentified, Deidentifier, Policy, read};
+pub use deidentify::{DeidError, Deidentified, Deidentifier, read};
 pub use identity::Identity;
+pub use policy::{Policy, PolicyError, UnknownOption};
 pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};
+pub use table::ProfileOption;

@@ -22,6 +22,9 @@ pub enum IdKind {
     StudyKey,
     /// Any other identifying text: at most 16 characters.
     Other,
+    /// How far a patient's dates are moved: a decimal number of days, not 0. The original is the
+    /// patient ID.
+    DateShift,
 }
 
 impl IdKind {
@@ -33,6 +36,7 @@ impl IdKind {
             Self::Accession => "accession",
             Self::StudyKey => "study-key",
             Self::Other => "other",
+            Self::DateShift => "date-shift",
         }
     }
 }
@@ -110,6 +114,14 @@ impl Pseudonyms for HmacPseudonyms {
             IdKind::Accession => format!("A{}", short(15)),
             IdKind::StudyKey => format!("S{}", short(31)),
             IdKind::Other => format!("X{}", short(15)),
+            // Into the past, by one to eleven years: no date lands in the future or on itself.
+            IdKind::DateShift => {
+                let random = tag
+                    .iter()
+                    .take(8)
+                    .fold(0_u64, |n, b| n << 8 | u64::from(*b));
+                format!("-{}", 366 + random % 3653)
+            }
         })
     }
 }

@@ -62,7 +62,8 @@ impl Action {
                 Effect::Dummy
             }
             Self::Uid | Self::RemoveOrZeroOrUid => Effect::MapUid,
-            Self::Keep | Self::Clean => Effect::Clean,
+            Self::Keep => Effect::Keep,
+            Self::Clean => Effect::CleanText,
         }
     }
 }
@@ -78,8 +79,18 @@ pub enum Effect {
     Dummy,
     /// A pseudonymous UID takes its place; sequences are cleaned item by item.
     MapUid,
-    /// It stays, cleaned.
-    Clean,
+    /// It stays; the items of a sequence are cleaned.
+    Keep,
+    /// A date moves by the patient's days; a time stays.
+    ShiftDate,
+    /// Text without identifiers; the items of a sequence are cleaned.
+    CleanText,
+    /// Content items, each by its value type and concept name.
+    CleanStructure,
+    /// Annotations whose text is cleaned.
+    CleanGraphics,
+    /// Private attributes known to be safe stay, with their creator; all others go.
+    SafePrivate,
 }
 
 /// The ten options of the profile, in the order of the table's columns.

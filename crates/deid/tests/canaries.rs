@@ -17,7 +17,7 @@ mod common;
 use std::{collections::BTreeMap, fs, io::Read as _};
 
 use aho_corasick::AhoCorasick;
-use cloister_deid::{Deidentifier, gate};
+use cloister_deid::{Deidentifier, Policy, gate};
 use common::{
     DEFLATED, EXPLICIT, Film, JPEG, JPEG_2000, JPEG_LS, RLE, element, fragments, ids, item, raw,
     real_files, sequence, undefined_sequence,
@@ -583,7 +583,8 @@ fn bases() -> Vec<Base> {
             .map_err(|error| error.to_string())
             .and_then(|(clean, known)| {
                 let bytes = clean.to_bytes().map_err(|error| error.to_string())?;
-                gate::look(&bytes, &known).map_err(|error| format!("gate: {error}"))
+                gate::look(&bytes, &known, Policy::basic())
+                    .map_err(|error| format!("gate: {error}"))
             });
         // Large files take long and show nothing more.
         if outcome.is_ok() && bytes.len() < 300_000 {
@@ -700,7 +701,8 @@ fn no_canary_comes_out_and_nearly_every_instance_does() {
             .map_err(|error| format!("{error}"))
             .and_then(|(clean, known)| {
                 let bytes = clean.to_bytes().map_err(|error| format!("{error}"))?;
-                gate::look(&bytes, &known).map_err(|error| format!("gate: {error}"))?;
+                gate::look(&bytes, &known, Policy::basic())
+                    .map_err(|error| format!("gate: {error}"))?;
                 Ok((bytes, clean.object().meta().transfer_syntax().to_owned()))
             });
         match outcome {

@@ -5,7 +5,7 @@
 
 mod common;
 
-use cloister_deid::{Deidentifier, gate};
+use cloister_deid::{Deidentifier, Policy, gate};
 use common::{Film, contains, ids};
 use encoding_rs::{
     BIG5, EUC_KR, Encoding, GB18030, GBK, ISO_2022_JP, ISO_8859_2, ISO_8859_3, ISO_8859_4,
@@ -164,7 +164,7 @@ fn a_name_is_known_and_found_in_every_encoding() {
             "{code}: {said}"
         );
         let bytes = clean.to_bytes().unwrap();
-        gate::look(&bytes, &known).unwrap();
+        gate::look(&bytes, &known, Policy::basic()).unwrap();
         let searcher = known.searcher();
         for part in [family, given] {
             assert!(known.is_hit(part), "{code}: {part}");
@@ -206,7 +206,7 @@ fn a_name_is_found_where_its_set_is_declared_wrongly() {
             .deidentify(&film.encode(), "", &ids())
             .unwrap();
         let bytes = clean.to_bytes().unwrap();
-        gate::look(&bytes, &known).unwrap();
+        gate::look(&bytes, &known, Policy::basic()).unwrap();
         assert!(!contains(&bytes, family.as_bytes()), "{declared}: {family}");
         assert!(
             !contains(&bytes, &encoded(set, family)),

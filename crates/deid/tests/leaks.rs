@@ -91,7 +91,7 @@ fn a_film_comes_out_clean_and_its_facts_are_kept() {
         uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     ] {
         let (clean, known, bytes) = run_with(film("Davidson^Douglas", "292821506"), syntax);
-        gate::look(&bytes, &known).unwrap();
+        gate::look(&bytes, &known, Policy::basic()).unwrap();
         assert_eq!(clean.age_band(), AgeBand::From40To64);
         assert_eq!(clean.sex(), Sex::Female);
         assert_eq!(clean.view(), View::Ap);
@@ -142,7 +142,7 @@ fn deidentifying_twice_gives_a_clean_result_again() {
         .deidentify(&once, "SITE", &ids())
         .unwrap();
     let twice = clean.to_bytes().unwrap();
-    gate::look(&twice, &known).unwrap();
+    gate::look(&twice, &known, Policy::basic()).unwrap();
     let (a, b) = (
         dicom_object::from_reader(&once[..]).unwrap(),
         dicom_object::from_reader(&twice[..]).unwrap(),
@@ -183,7 +183,7 @@ fn pseudonyms_are_the_same_for_every_object_of_a_study() {
 #[test]
 fn the_gate_finds_a_planted_identifier_anywhere() {
     let (clean, known, good) = run(film("Davidson^Douglas", "292821506"));
-    gate::look(&good, &known).unwrap();
+    gate::look(&good, &known, Policy::basic()).unwrap();
     let encode = |object: InMemDicomObject| {
         let file = object.with_exact_meta(clean.object().meta().clone());
         let mut bytes = Vec::new();
@@ -279,7 +279,10 @@ fn the_gate_finds_a_planted_identifier_anywhere() {
     cases.push(("cut", good[..good.len() - 5].to_vec()));
     cases.push(("no object", b"hello".to_vec()));
     for (name, bytes) in cases {
-        assert!(gate::look(&bytes, &known).is_err(), "{name}");
+        assert!(
+            gate::look(&bytes, &known, Policy::basic()).is_err(),
+            "{name}"
+        );
     }
 }
 
@@ -288,9 +291,9 @@ fn a_patient_named_like_the_device_maker_does_not_shut_the_gate() {
     let mut object = film("Philips^Ann", "292821506");
     object.put(text(tags::MANUFACTURER, VR::LO, "Philips Medical Systems"));
     let (_, known, bytes) = run(object);
-    gate::look(&bytes, &known).unwrap();
+    gate::look(&bytes, &known, Policy::basic()).unwrap();
     let (_, known, bytes) = run(film("Chest^Portable", "CHEST"));
-    gate::look(&bytes, &known).unwrap();
+    gate::look(&bytes, &known, Policy::basic()).unwrap();
     let back = dicom_object::from_reader(&bytes[..]).unwrap();
     assert_eq!(
         back.element(tags::BODY_PART_EXAMINED)
@@ -333,7 +336,7 @@ fn opaque_unknown_and_private_attributes_are_dropped() {
     ));
     let (_, known, encoded) = run(object);
     assert!(known.is_hit("davidson"), "collected from UN");
-    gate::look(&encoded, &known).unwrap();
+    gate::look(&encoded, &known, Policy::basic()).unwrap();
     let back = dicom_object::from_reader(&encoded[..]).unwrap();
     for tag in [
         tags::ICC_PROFILE,
@@ -438,7 +441,7 @@ proptest! {
             sequence(tags::ANATOMIC_REGION_SEQUENCE, InMemDicomObject::from_element_iter([inner]))
         }));
         let (_, known, bytes) = run(object);
-        prop_assert_eq!(gate::look(&bytes, &known), Ok(()));
+        prop_assert_eq!(gate::look(&bytes, &known, Policy::basic()), Ok(()));
         let lower = String::from_utf8_lossy(&bytes).to_lowercase();
         prop_assert!(!lower.contains(&id.to_lowercase()));
         let common = !known.is_hit(&family);
@@ -458,7 +461,7 @@ proptest! {
         if let Ok((clean, _)) = Deidentifier::default().deidentify(&encoded, "", &ids()) {
             drop(clean.to_bytes());
         }
-        gate::look(&encoded, &KnownIdentifiers::new()).ok();
+        gate::look(&encoded, &KnownIdentifiers::new(), Policy::basic()).ok();
     }
 }
 

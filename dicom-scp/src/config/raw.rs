@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cloister_deid::{Policy, ProfileOption};
 use cloister_phi::AeTitle;
 use cloister_proto::v1::Urgency;
 use cloister_redact::RedactConfig;
@@ -41,6 +42,8 @@ pub(super) struct Raw {
     modality: Vec<Modality>,
     #[serde(default)]
     study: Study,
+    #[serde(default)]
+    deidentify: Deidentify,
     redact: Redact,
     sidecar: Sidecar,
 }
@@ -242,6 +245,12 @@ impl Default for Study {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Deidentify {
+    options: Vec<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Redact {
@@ -324,6 +333,15 @@ fn recipient(key: &str, text: &str) -> Result<String, ConfigError> {
     } else {
         Err(ConfigError::invalid(key, "spiffe://… or group:NAME"))
     }
+}
+
+fn policy(options: &[String]) -> Result<Policy, ConfigError> {
+    let invalid = |error: &dyn std::fmt::Display| {
+        ConfigError::invalid("deidentify.options", error.to_string())
+    };
+    let options: Result<Vec<ProfileOption>, _> =
+        options.iter().map(|option| option.parse()).collect();
+    Policy::with(options.map_err(|error| invalid(&error))?).map_err(|error| invalid(&error))
 }
 
 impl Raw {
@@ -488,6 +506,7 @@ impl Raw {
                     self.study.max_rendition_bytes,
                 )?,
             },
+            deidentify: policy(&self.deidentify.options)?,
             redact,
             sidecar,
         })

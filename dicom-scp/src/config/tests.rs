@@ -1,3 +1,5 @@
+use cloister_deid::{Policy, ProfileOption};
+
 use super::Config;
 
 const GOOD: &str = r#"
@@ -39,6 +41,15 @@ fn a_short_file_is_enough_and_paths_start_at_it() {
     let config = load(GOOD).unwrap();
     assert!(config.state_dir.is_absolute() && config.state_dir.ends_with("state/dicom-scp"));
     assert_eq!(config.audit_origin, "test/dicom-scp/0");
+    assert_eq!(config.deidentify, Policy::basic());
+}
+
+#[test]
+fn options_of_the_profile_are_read() {
+    let text = "[deidentify]\noptions = [\"clean-descriptors\", \"retain-uids\"]\n[keys]";
+    let config = load(&GOOD.replace("[keys]", text)).unwrap();
+    let options = [ProfileOption::RetainUids, ProfileOption::CleanDescriptors];
+    assert!(config.deidentify.options().eq(options));
 }
 
 #[test]
@@ -97,6 +108,16 @@ fn what_cannot_be_used_is_named() {
             "[redact]",
             "[[route.rule]]\nmodality = \"*\"\nrecipient = \"group:a\"\n[[route.rule]]\ncalling_ae = \"CT\"\nmodality = \"dx\"\nrecipient = \"group:b\"\n[redact]",
             "rule 2 can never match: rule 1",
+        ),
+        (
+            "[keys]",
+            "[deidentify]\noptions = [\"retain-everything\"]\n[keys]",
+            "deidentify.options",
+        ),
+        (
+            "[keys]",
+            "[deidentify]\noptions = [\"retain-full-dates\", \"retain-modified-dates\"]\n[keys]",
+            "exclude each other",
         ),
         (
             "spiffe://example.org/sidecar/sidecar",

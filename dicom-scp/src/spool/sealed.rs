@@ -297,14 +297,13 @@ pub(crate) fn rewrap(
     let study = keys::cipher(study);
     let file = open(disk, dir, id)?;
     if read_key(file.as_file(), id, &study, Slot::Study).is_err() {
-        let key = match read_key_of(file.as_file(), id, receive) {
-            Ok(key) => key,
+        let key = if let Ok(key) = read_key_of(file.as_file(), id, receive) {
+            key
+        } else {
             // Died while [`renew`] was at slot A: slot B is the only copy, so A is mended first.
-            Err(_) => {
-                let newest = receive.first().ok_or(SpoolError::Sealed)?;
-                renew(disk, dir, id, newest, receive)?;
-                read_key(file.as_file(), id, newest, Slot::Receive)?
-            }
+            let newest = receive.first().ok_or(SpoolError::Sealed)?;
+            renew(disk, dir, id, newest, receive)?;
+            read_key(file.as_file(), id, newest, Slot::Receive)?
         };
         let wrapped = keys::wrap(&study, &Slot::Study.purpose(id), &key)?;
         file.write_all_at(&wrapped, SLOT_B)?;
@@ -326,13 +325,12 @@ pub(crate) fn renew(
 ) -> Result<(), SpoolError> {
     let file = open(disk, dir, id)?;
     if read_key(file.as_file(), id, newest, Slot::Receive).is_err() {
-        let key = match read_key_of(file.as_file(), id, older) {
-            Ok(key) => key,
+        let key = if let Ok(key) = read_key_of(file.as_file(), id, older) {
+            key
+        } else {
             // Died in the middle of it.
-            Err(_) => {
-                let (_, b) = slots(file.as_file())?;
-                keys::unwrap(newest, &Slot::Receive.purpose(id), &b)?
-            }
+            let (_, b) = slots(file.as_file())?;
+            keys::unwrap(newest, &Slot::Receive.purpose(id), &b)?
         };
         let wrapped = keys::wrap(newest, &Slot::Receive.purpose(id), &key)?;
         file.write_all_at(&wrapped, SLOT_B)?;

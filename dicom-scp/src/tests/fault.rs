@@ -273,7 +273,7 @@ impl Run<'_> {
         session.commit()?;
         let file = Id::random()?;
         let mut writer = spool.write_cleared(file, &keys::cipher(&key))?;
-        writer.write(&[7; 70_000])?;
+        writer.write(&vec![7; 70_000])?;
         writer.finish()?;
         spool
             .append(Record::Cleared {
@@ -342,7 +342,7 @@ fn verify(dir: &Path, safe: &Safe, notes: &[usize], outside: &Outside) -> Result
                 SealedReader::open(&spool.cleared(), file, &keys::cipher(&key), Slot::Study);
             let plain = reader.and_then(SealedReader::read_all);
             let plain = plain.map_err(|error| format!("a cleared object: {error}"))?;
-            if *plain != [7; 70_000] {
+            if plain.len() != 70_000 || plain.iter().any(|byte| *byte != 7) {
                 return Err("a cleared object is another".to_owned());
             }
         }
@@ -383,14 +383,13 @@ fn read(spool: &Spool, id: Id, study: Id) -> Result<Vec<u8>, SpoolError> {
             break;
         }
     }
-    let reader = match result {
-        Ok(reader) => reader,
+    let reader = if let Ok(reader) = result {
+        reader
+    } else {
         // Under its study's key, or between two wrapping keys: as assembling it would.
-        Err(_) => {
-            let key = spool.study_key(study)?;
-            spool.rewrap(id, &key)?;
-            SealedReader::open(&spool.objects(), id, &keys::cipher(&key), Slot::Study)?
-        }
+        let key = spool.study_key(study)?;
+        spool.rewrap(id, &key)?;
+        SealedReader::open(&spool.objects(), id, &keys::cipher(&key), Slot::Study)?
     };
     reader.read_all().map(|plain| plain.to_vec())
 }
