@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_audit::merge::Merger;
-use cloister_audit::{Action, Actor, AuditLog, Reason};
+use cloister_audit::{Action, Actor, Reason};
 use cloister_phi::AeTitle;
 use cloister_runtime::Shutdown;
 use cloister_tls::Server;
@@ -57,7 +57,6 @@ const TURNED_AWAY: usize = 32;
 pub(crate) struct Reception {
     pub(crate) config: ReceiveConfig,
     pub(crate) store: Store,
-    pub(crate) audit: AuditLog,
     pub(crate) merger: Merger,
 }
 

@@ -137,7 +137,6 @@ pub(crate) async fn run_with(
     let reception = Reception {
         config: config.receive.clone(),
         store,
-        audit: audit.clone(),
         merger,
     };
     receive::listen(reception, doors, shutdown, GRACE).await;

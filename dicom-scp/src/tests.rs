@@ -2,8 +2,11 @@
 
 mod dimse;
 mod durable;
+mod hostile;
 mod kill;
 mod path;
 mod peers;
 mod scu;
 mod site;
+mod stow;
+mod tls;

@@ -206,7 +206,7 @@ fn acceptance(
     body.extend_from_slice(&[0, 1, 0, 0]);
     body.extend_from_slice(&request.called);
     body.extend_from_slice(&request.calling);
-    body.extend_from_slice(&[0; 32]);
+    body.extend_from_slice(&request.reserved);
     put(&mut body, 0x10, APPLICATION_CONTEXT.as_bytes());
     for (id, reason, transfer_syntax) in results {
         let mut item = vec![*id, 0, *reason, 0];

@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) called: [u8; 16],
     /// As it came.
     pub(crate) calling: [u8; 16],
+    /// As it came.
+    pub(crate) reserved: [u8; 32],
     pub(crate) application_context: Bytes,
     pub(crate) contexts: Vec<Proposed>,
     /// Longest P-DATA-TF that the peer takes; 0 = any (PS3.8 annex D.1).
@@ -67,7 +69,7 @@ impl Request {
         body.advance(2);
         body.copy_to_slice(&mut request.called);
         body.copy_to_slice(&mut request.calling);
-        body.advance(32);
+        body.copy_to_slice(&mut request.reserved);
         while let Some((kind, value)) = item(&mut body)? {
             match kind {
                 0x10 => request.application_context = value,

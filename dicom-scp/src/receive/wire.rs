@@ -18,8 +18,6 @@ const HEADER_BYTES: usize = 6;
 /// Room for one read: of a stranger, and of a sender.
 const FIRST_READ_BYTES: usize = 4 << 10;
 const READ_BYTES: usize = 128 << 10;
-/// Smallest P-DATA-TF that is ever sent, whatever the peer declares: one value with two bytes.
-const MIN_PDU_BYTES: u32 = 8;
 /// How long an answer may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how much, is read from a peer that was turned away: closing with unread bytes
@@ -94,7 +92,7 @@ impl Wire {
     pub(crate) fn associated(&mut self, peer_max_bytes: u32) {
         self.associated = true;
         if peer_max_bytes > 0 {
-            self.peer_max_bytes = peer_max_bytes.max(MIN_PDU_BYTES);
+            self.peer_max_bytes = peer_max_bytes;
         }
     }
 
@@ -170,7 +168,11 @@ impl Wire {
 
     /// Sends a command set in one write: as one P-DATA-TF, or as many as the peer's length asks for.
     pub(crate) async fn respond(&mut self, context: u8, command: &[u8]) -> Result<(), WireError> {
-        let most = (self.peer_max_bytes as usize).saturating_sub(HEADER_BYTES);
+        // Fragments have an even number of bytes (PS3.8 annex E.1), behind six of their own.
+        let most = (self.peer_max_bytes as usize).saturating_sub(6) & !1;
+        if most == 0 {
+            return Err(WireError::Malformed);
+        }
         let mut bytes = Vec::with_capacity(command.len() + 12);
         let mut left = command.len();
         for part in command.chunks(most) {

@@ -18,8 +18,8 @@ pub(super) struct Instance {
     pub(super) sop_instance: Option<Phi<Uid>>,
 }
 
-/// What is answered once the request was read.
-#[derive(Debug, Default)]
+/// What is answered once the request was read. Holds UIDs in clear, so it has no `Debug`.
+#[derive(Default)]
 pub(super) struct Answer {
     stored: Vec<Value>,
     failed: Vec<Value>,

@@ -15,8 +15,7 @@ const MAX_PADDING_BYTES: usize = 64;
 #[error("the multipart body is malformed")]
 pub(super) struct MultipartError;
 
-/// What comes, in order.
-#[derive(Debug, PartialEq, Eq)]
+/// What comes, in order. Holds content, so it has no `Debug`.
 pub(super) enum Event {
     /// A part begins; its header without the empty line.
     Part(Bytes),
@@ -38,7 +37,6 @@ enum State {
 }
 
 /// The parser.
-#[derive(Debug)]
 pub(super) struct Multipart {
     delimiter: Finder<'static>,
     buffer: BytesMut,

@@ -28,7 +28,7 @@ pub(super) struct FileMeta {
 }
 
 /// Collects the head of a file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Head(BytesMut);
 
 impl Head {
