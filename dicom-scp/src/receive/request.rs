@@ -106,13 +106,33 @@ impl Request {
                     let class = value.split_to(length);
                     self.roles.push((class, value.get_u8() == 1));
                 }
-                // Implementation names, extended negotiation and user identity (0x58) are not used:
-                // whoever wants to be known shows a certificate.
+                0x58 => user_identity(value)?,
+                // Implementation names and extended negotiation change nothing here.
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// User identity (PS3.7 table D.3-14): not used, because whoever wants to be known shows a
+/// certificate; but a request with a broken one is broken.
+fn user_identity(mut value: Bytes) -> Result<()> {
+    if value.len() < 2 {
+        return Err(RequestError);
+    }
+    value.advance(2);
+    for _field in ["primary", "secondary"] {
+        if value.len() < 2 {
+            return Err(RequestError);
+        }
+        let length = usize::from(value.get_u16());
+        if length > value.len() {
+            return Err(RequestError);
+        }
+        value.advance(length);
+    }
+    Ok(())
 }
 
 /// The next item: type, reserved byte, length, value.
@@ -227,6 +247,24 @@ pub(crate) mod tests {
             Request::parse(body(AE, AE, &most)).unwrap().contexts.len(),
             128
         );
+    }
+
+    #[test]
+    fn a_user_identity_is_skipped_when_whole_and_refused_when_broken() {
+        for (identity, good) in [
+            (&[1, 0, 0, 1, b'u', 0, 0][..], true),
+            (&[9, 9, 0, 0, 0, 2, b'p', b'p'], true),
+            (&[1, 0, 0, 9, b'u', 0, 0], false),
+            (&[1, 0, 0, 1, b'u'], false),
+            (&[1], false),
+        ] {
+            let items = [item(0x50, &item(0x58, identity))];
+            assert_eq!(
+                Request::parse(body(AE, AE, &items)).is_ok(),
+                good,
+                "{identity:?}"
+            );
+        }
     }
 
     #[test]
