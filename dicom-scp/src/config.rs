@@ -7,7 +7,9 @@
 //! replica = "0"                        # default "0"
 //!
 //! [listen]
-//! dimse = "127.0.0.1:11112"            # 0 = any port; the chosen one stands in ready.json
+//! dimse = "127.0.0.1:11112"            # without TLS; absent: no such port. 0 = any port; the chosen
+//!                                      # ones stand in ready.json
+//! dimse_tls = "127.0.0.1:2762"         # absent: no such port; else [dimse_tls] is needed
 //! admin = "127.0.0.1:9101"
 //!
 //! [receive]                            # every key has a default
@@ -22,6 +24,24 @@
 //! request_timeout_ms = 10000           # until the A-ASSOCIATE-RQ is complete
 //! idle_timeout_ms = 30000              # for each PDU
 //! association_timeout_ms = 3600000     # for the whole association
+//! unknown_sop_classes = "refuse"       # "accept": also private storage classes, and newer ones of
+//!                                      # the standard; what is no image ends in quarantine
+//! commitment = "off"                   # Storage Commitment: nothing else yet, see below
+//!
+//! [dimse_tls]                          # TLS 1.2 (ECDHE, AEAD) and 1.3, client certificate demanded
+//! certificate = "pki/dimse.crt"
+//! key = "pki/dimse.key"
+//! peer_ca = "pki/modalities.crt"
+//! crl = "pki/modalities.crl"           # optional; PEM. Read again when it changes, like the others
+//!
+//! [stow]                               # STOW-RS (PS3.18 section 10.5); absent: off. TLS 1.3 only
+//! listen = "127.0.0.1:8444"
+//! certificate = "pki/stow.crt"
+//! key = "pki/stow.key"
+//! peer_ca = "pki/ca.crt"
+//! crl = "pki/ca.crl"                   # optional
+//! clients = ["PACS_1"]                 # allow-list: calling_ae of [[modality]] entries with identity
+//! max_request_bytes = 34359738368      # of one request; max_object_bytes and max_objects hold, too
 //!
 //! [spool]                              # every key has a default
 //! min_free_bytes = 1073741824          # objects are refused (A700) while less is free on the disk
@@ -51,7 +71,9 @@
 //!
 //! [[modality]]                         # what is known about a calling AE
 //! calling_ae = "CT_1"
-//! issuer = "WARD-7"
+//! issuer = "WARD-7"                    # default: receive.default_issuer
+//! identity = "spiffe://example.org/modality/ct-1"   # or "dns:NAME", "cn:NAME", "sha256:HEX"; or a
+//!                                      # list of them, any of which will do
 //!
 //! [study]
 //! quiet_ms = 5000
@@ -95,6 +117,15 @@
 //! give_up_after_hours = 72             # then the study is a dead letter
 //! deadline_ms = 600000                 # of one attempt
 //! ```
+//!
+//! **Who is who over TLS.** On the TLS port a calling AE title is believed only from the certificate
+//! that its `identity` names: a title without `identity`, or with another certificate, is rejected
+//! (A-ASSOCIATE-RJ 1/1/3). On the plain port a title that has an `identity` is rejected as well, or
+//! anybody could take it there. `dns:` is one DNS name of the subject alternative name, `cn:` the
+//! only common name of the subject, `sha256:` the certificate itself; there are no wildcards.
+//!
+//! **Storage Commitment** (PS3.4 annex J) is a promise of safekeeping that this room cannot give,
+//! because it erases: its SOP class is never negotiated.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -106,7 +137,8 @@ use cloister_phi::AeTitle;
 use cloister_proto::v1::Urgency;
 use cloister_redact::RedactConfig;
 use cloister_runtime::ConfigError;
-use cloister_tls::{SpiffeId, TlsFiles};
+use cloister_tls::{Binding, ServerFiles, Shown, SpiffeId, TlsFiles};
+use serde::Deserialize;
 
 use crate::route::Routes;
 use crate::spool::space::Limits;
@@ -119,7 +151,9 @@ mod raw;
 pub struct Config {
     pub(crate) state_dir: PathBuf,
     pub(crate) audit_origin: String,
-    pub(crate) dimse: SocketAddr,
+    pub(crate) dimse: Option<SocketAddr>,
+    pub(crate) dimse_tls: Option<TlsListen>,
+    pub(crate) stow: Option<StowConfig>,
     pub(crate) admin: SocketAddr,
     pub(crate) receive: ReceiveConfig,
     pub(crate) spool: Limits,
@@ -136,7 +170,31 @@ pub struct Config {
     pub(crate) sidecar: SidecarConfig,
 }
 
-/// Limits and names of the DIMSE port.
+/// A port with TLS, and its files.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsListen {
+    pub(crate) listen: SocketAddr,
+    pub(crate) files: ServerFiles,
+}
+
+/// The STOW-RS port.
+#[derive(Debug, Clone)]
+pub(crate) struct StowConfig {
+    pub(crate) door: TlsListen,
+    /// Who may store; each has a binding in [`ReceiveConfig::bindings`].
+    pub(crate) clients: Vec<AeTitle>,
+    pub(crate) max_request_bytes: u64,
+}
+
+/// What is answered to a SOP class that is no storage class of the standard as we know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownSopClasses {
+    Accept,
+    Refuse,
+}
+
+/// Limits and names of the receiving ports.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceiveConfig {
     pub(crate) called: Vec<AeTitle>,
@@ -144,6 +202,9 @@ pub(crate) struct ReceiveConfig {
     pub(crate) calling: Vec<AeTitle>,
     pub(crate) default_issuer: String,
     pub(crate) issuers: BTreeMap<AeTitle, String>,
+    /// Certificates that may claim an AE title.
+    pub(crate) bindings: BTreeMap<AeTitle, Vec<Binding>>,
+    pub(crate) unknown_sop_classes: UnknownSopClasses,
     pub(crate) max_pdu_bytes: u32,
     pub(crate) max_object_bytes: u64,
     pub(crate) max_objects: u32,
@@ -158,6 +219,22 @@ impl ReceiveConfig {
     /// Who issued a patient id that names no issuer.
     pub(crate) fn issuer_of(&self, calling: &AeTitle) -> &str {
         self.issuers.get(calling).unwrap_or(&self.default_issuer)
+    }
+
+    /// Whether `calling` is a title of the configuration, not just any that a peer may make up.
+    pub(crate) fn names(&self, calling: &AeTitle) -> bool {
+        self.calling.contains(calling)
+            || self.bindings.contains_key(calling)
+            || self.issuers.contains_key(calling)
+    }
+
+    /// Whether `calling` may be claimed by a peer that shows `shown`, or by one without TLS.
+    pub(crate) fn may_claim(&self, calling: &AeTitle, shown: Option<&Shown>) -> bool {
+        match (self.bindings.get(calling), shown) {
+            (Some(bindings), Some(shown)) => bindings.iter().any(|binding| shown.is(binding)),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::quarantine::{DeadReason, Reason};
 
 const ASSOCIATIONS: &str = "cloister_dicom_associations_total";
 const ASSOCIATIONS_OPEN: &str = "cloister_dicom_associations_open";
+const STOW_REQUESTS: &str = "cloister_dicom_stow_requests_total";
 const OBJECTS: &str = "cloister_dicom_objects_total";
 const OBJECT_BYTES: &str = "cloister_dicom_object_bytes";
 const STORE_DURATION: &str = "cloister_dicom_store_duration_seconds";
@@ -87,6 +88,7 @@ pub(crate) enum Ended {
     Aborted,
     Closed,
     Garbage,
+    Handshake,
     Limited,
     Protocol,
     Rejected,
@@ -101,6 +103,7 @@ impl Ended {
             Self::Aborted => "aborted",
             Self::Closed => "closed",
             Self::Garbage => "garbage",
+            Self::Handshake => "handshake",
             Self::Limited => "limited",
             Self::Protocol => "protocol",
             Self::Rejected => "rejected",
@@ -133,6 +136,30 @@ impl Answered {
             Self::Refused => "refused",
             Self::Stored => "stored",
             Self::Unparseable => "unparseable",
+        }
+    }
+}
+
+/// What became of a STOW-RS request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stowed {
+    /// Every object is stored.
+    All,
+    /// Some are.
+    Some,
+    /// None is.
+    None,
+    /// The request itself was refused.
+    Refused,
+}
+
+impl Stowed {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Some => "some",
+            Self::None => "none",
+            Self::Refused => "refused",
         }
     }
 }
@@ -198,8 +225,18 @@ impl Attempt {
 /// Names every family once, so that a scrape shows zeros before the first event.
 pub(crate) fn describe() {
     metrics::describe_counter!(ASSOCIATIONS, "Associations by how they ended.");
-    metrics::describe_gauge!(ASSOCIATIONS_OPEN, "Open connections on the DIMSE port.");
-    metrics::describe_counter!(OBJECTS, "C-STORE requests by answer.");
+    metrics::describe_gauge!(
+        ASSOCIATIONS_OPEN,
+        "Open connections on the receiving ports."
+    );
+    metrics::describe_counter!(
+        OBJECTS,
+        "Objects received, by C-STORE or STOW-RS, by answer."
+    );
+    metrics::describe_counter!(
+        STOW_REQUESTS,
+        "STOW-RS requests by what was stored of them."
+    );
     metrics::describe_histogram!(OBJECT_BYTES, "Size of stored data sets.");
     metrics::describe_histogram!(
         STORE_DURATION,
@@ -276,6 +313,10 @@ pub(crate) fn operated(operation: &'static str, ended: Operated) {
 
 pub(crate) fn association(ended: Ended) {
     counter!(ASSOCIATIONS, "ended" => ended.label()).increment(1);
+}
+
+pub(crate) fn stow(stowed: Stowed) {
+    counter!(STOW_REQUESTS, "stored" => stowed.label()).increment(1);
 }
 
 /// Counts an open connection until it is dropped.

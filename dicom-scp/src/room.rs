@@ -14,12 +14,13 @@ use cloister_redact::Redactor;
 use cloister_runtime::{Ready, Shutdown, admin, ready_file, telemetry};
 use cloister_seal::directory::Directory;
 use cloister_seal::{SigningKey, VerifyingKey, files};
+use cloister_tls::{Profile, Server};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::pipeline::{self, Gateway};
-use crate::receive::{self, Reception};
+use crate::receive::{self, Door, Kind, Reception};
 use crate::redact::Engine;
 use crate::spool::{Id, Spool};
 use crate::store::Store;
@@ -115,10 +116,7 @@ pub(crate) async fn run_with(
         sidecar: config.sidecar.clone(),
     });
 
-    let listener = TcpListener::bind(config.dimse)
-        .await
-        .context("listen.dimse")?;
-    let dimse = listener.local_addr()?;
+    let doors = doors(&config).await?;
     let control = control::bind(&state.join("control.sock")).context("control.sock")?;
     let ready = Ready::new();
     let admin = admin::serve(config.admin, ready.clone(), recorder, shutdown.clone())
@@ -149,21 +147,21 @@ pub(crate) async fn run_with(
     let keeping = retention::run(spool.clone(), audited, keep, working.clone());
     let keeping = tokio::spawn(keeping);
 
-    ready_file::write(
-        &ready_path,
-        &BTreeMap::from([("dimse", dimse.to_string()), ("admin", admin.to_string())]),
-    )?;
+    let mut ports = BTreeMap::from([("admin", admin.to_string())]);
+    for door in &doors {
+        ports.insert(door.kind.name(), door.listener.local_addr()?.to_string());
+    }
+    ready_file::write(&ready_path, &ports)?;
     ready.set(true);
-    tracing::info!(%dimse, %admin, "Ready.");
+    tracing::info!(?ports, "Ready.");
 
     let store = Store::new(spool.clone(), audit.clone());
     let reception = Reception {
         config: config.receive.clone(),
         store,
-        audit: audit.clone(),
         merger,
     };
-    receive::listen(reception, listener, shutdown, GRACE).await;
+    receive::listen(reception, doors, shutdown, GRACE).await;
 
     ready.set(false);
     working.trigger();
@@ -179,6 +177,32 @@ pub(crate) async fn run_with(
     drop(std::fs::remove_file(state.join("control.sock")));
     ready_file::clear(&ready_path)?;
     Ok(())
+}
+
+/// Every receiving port of the configuration, bound.
+async fn doors(config: &Config) -> anyhow::Result<Vec<Door>> {
+    let mut doors = Vec::new();
+    if let Some(address) = config.dimse {
+        let listener = TcpListener::bind(address).await.context("listen.dimse")?;
+        let kind = Kind::Dimse;
+        doors.push(Door { listener, kind });
+    }
+    if let Some(tls) = &config.dimse_tls {
+        let server = Server::load(tls.files.clone(), Profile::Dimse, &[]);
+        let kind = Kind::DimseTls(server.context("[dimse_tls] files")?);
+        let listener = TcpListener::bind(tls.listen).await;
+        let listener = listener.context("listen.dimse_tls")?;
+        doors.push(Door { listener, kind });
+    }
+    if let Some(stow) = &config.stow {
+        let files = stow.door.files.clone();
+        let server = Server::load(files, Profile::Tls13, receive::STOW_ALPN);
+        let kind = Kind::Stow(server.context("[stow] files")?, stow.clone());
+        let listener = TcpListener::bind(stow.door.listen).await;
+        let listener = listener.context("stow.listen")?;
+        doors.push(Door { listener, kind });
+    }
+    Ok(doors)
 }
 
 fn signing_key(path: &std::path::Path) -> anyhow::Result<SigningKey> {

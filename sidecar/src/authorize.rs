@@ -128,7 +128,7 @@ const fn role_may(role: Role, method: Method) -> bool {
                 | Method::ListEvents
                 | Method::ListEntries
         ),
-        Role::Peer | Role::Sidecar | Role::Server => false,
+        Role::Peer | Role::Sidecar | Role::Server | Role::Modality => false,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::reason::{Action, Decision, Reason};
 const FORMAT: u32 = 1;
 
 /// Who did it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Actor {
     /// `spiffe://<trust-domain>/<role>/<name>` of a verified certificate.
     Spiffe(String),

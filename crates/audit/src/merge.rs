@@ -1,4 +1,5 @@
-//! Merges failures before authentication: a scanner must not fill the trail.
+//! Merges failures that a peer can repeat at will: neither a scanner nor a broken modality may fill
+//! the trail.
 //!
 //! At most one record per source, action and reason in 10 s; the first at once, the rest counted.
 //! The table is bounded: sources that find it full are counted together, without an address.
@@ -23,7 +24,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Sources, actions and reasons known at once.
 const CAPACITY: usize = 1024;
 
-type Key = (Option<IpAddr>, Action, Reason);
+type Key = (Option<Actor>, Action, Reason);
 
 /// Counts failures and records them merged. Clones share the table.
 #[derive(Clone)]
@@ -62,10 +63,13 @@ impl Merger {
     /// Counts one failure. Never blocks and never fails.
     pub fn note(&self, source: IpAddr, action: Action, reason: Reason) {
         // An IPv4 peer of a dual-stack listener is the same peer.
-        if self
-            .lock()
-            .note((Some(source.to_canonical()), action, reason))
-        {
+        self.note_by(Actor::ip(source.to_canonical()), action, reason);
+    }
+
+    /// As [`Merger::note`], for a peer that is known by more than its address. `actor` must come
+    /// from a closed list: a name that the peer may choose gets a record for every choice.
+    pub fn note_by(&self, actor: Actor, action: Action, reason: Reason) {
+        if self.lock().note((Some(actor), action, reason)) {
             self.0.noted.notify_one();
         }
     }
@@ -108,8 +112,8 @@ impl Merger {
         for ((source, action, reason), count) in due {
             if result.is_ok() {
                 let event = Event::refused(action, reason).count(count);
-                let event = match source {
-                    Some(source) => event.actor(Actor::ip(source)),
+                let event = match source.clone() {
+                    Some(source) => event.actor(source),
                     None => event,
                 };
                 result = self.0.log.record(event).await.map(drop);
@@ -158,13 +162,12 @@ impl Table {
     /// Strangers to a full table share a key without address; there are only as many of those as
     /// there are actions and reasons.
     fn bounded(&self, (source, action, reason): Key) -> Key {
-        let known = self.slots.contains_key(&(source, action, reason));
-        let source = if known || self.slots.len() < self.capacity {
-            source
+        let key = (source, action, reason);
+        if self.slots.len() < self.capacity || self.slots.contains_key(&key) {
+            key
         } else {
-            None
-        };
-        (source, action, reason)
+            (None, action, reason)
+        }
     }
 
     /// Takes the counts that are due at `now`, all of them without a time; forgets quiet keys.
@@ -183,7 +186,7 @@ impl Table {
                 return false;
             }
             slot.recorded = now;
-            due.push((*key, count));
+            due.push((key.clone(), count));
             true
         });
         due

@@ -96,6 +96,8 @@ pub enum Reason {
     BadCertificate,
     /// The peer's certificate is not valid now.
     ExpiredCertificate,
+    /// The peer's certificate is revoked, or whether it is cannot be told.
+    RevokedCertificate,
     /// The peer's certificate comes from a foreign authority.
     UnknownAuthority,
     /// The peer speaks no allowed TLS version.
@@ -146,6 +148,8 @@ pub enum Reason {
     CalledAeTitle,
     /// The calling AE title is not known.
     CallingAeTitle,
+    /// The certificate does not stand for the calling AE title.
+    CallingAeCertificate,
     /// No presentation context is acceptable.
     NoPresentationContext,
     /// The DICOM upper layer was violated.

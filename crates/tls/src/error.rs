@@ -77,4 +77,7 @@ pub enum IdentityError {
     /// The role is not one of the closed list.
     #[error("the identity has an unknown role")]
     Role,
+    /// Not one of the forms that tie a certificate to an AE title.
+    #[error("a binding is spiffe://…, dns:NAME, cn:NAME or sha256:HEX")]
+    Binding,
 }

@@ -29,11 +29,13 @@ pub enum Role {
     Sidecar,
     /// An inference server reached over the network.
     Server,
+    /// A sender of films: it may call dicom-scp, and nothing else.
+    Modality,
 }
 
 impl Role {
     /// Every role, in path order of the identity scheme.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gateway,
         Self::Ehr,
         Self::Clinician,
@@ -41,6 +43,7 @@ impl Role {
         Self::Peer,
         Self::Sidecar,
         Self::Server,
+        Self::Modality,
     ];
 
     /// The word in the identity.
@@ -53,6 +56,7 @@ impl Role {
             Self::Peer => "peer",
             Self::Sidecar => "sidecar",
             Self::Server => "server",
+            Self::Modality => "modality",
         }
     }
 }
@@ -234,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn every_well_formed_identity_round_trips(domain in "[a-z0-9.-]{1,20}", role in 0..7usize, name in "[A-Za-z0-9_-]{1,20}") {
+        fn every_well_formed_identity_round_trips(domain in "[a-z0-9.-]{1,20}", role in 0..8usize, name in "[A-Za-z0-9_-]{1,20}") {
             let id = SpiffeId::new(&domain, Role::ALL[role], &name).unwrap();
             prop_assert_eq!(SpiffeId::parse(&id.to_string()), Ok(id));
         }

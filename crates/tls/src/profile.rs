@@ -12,7 +12,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::error::TlsError;
@@ -21,7 +21,7 @@ use crate::error::TlsError;
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The only version. Pinned here because features of rustls are unified over the whole build.
-const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// Where one end finds its certificate, its key and the CA of its peers. All PEM.
 #[derive(Debug, Clone)]
@@ -39,15 +39,29 @@ pub struct TlsFiles {
 /// # Errors
 /// [`TlsError`] when a file is missing, unsafe or does not fit.
 pub fn server_config(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(provider());
+    let alpn: Vec<_> = alpn.iter().map(|name| name.to_vec()).collect();
+    acceptor(files, Vec::new(), provider(), VERSIONS, &alpn)
+}
+
+/// A listening end that demands a certificate of `peer_ca`, none of `crls` revoked.
+pub(crate) fn acceptor(
+    files: &TlsFiles,
+    crls: Vec<CertificateRevocationListDer<'static>>,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[Vec<u8>],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(provider);
     let roots = Arc::new(roots(&files.peer_ca)?);
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .with_crls(crls)
+        .enforce_revocation_expiration()
+        .build()?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(VERSIONS)?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
         .with_single_cert(chain(&files.certificate)?, key(&files.key)?)?;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = alpn.to_vec();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -70,7 +84,7 @@ pub fn client_config(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Arc<ClientConfi
 }
 
 /// aws-lc-rs with TLS 1.3 suites only; the hybrid key exchange first.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     use aws_lc_rs::{cipher_suite, kx_group};
     CryptoProvider {
         cipher_suites: vec![
@@ -99,6 +113,19 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
+}
+
+/// The revocation lists of a file.
+pub(crate) fn crls(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_slice_iter(&read(path)?).collect();
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or_else(|| TlsError::Pem {
+            path: path.to_owned(),
+            what: "revocation list",
+        })
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

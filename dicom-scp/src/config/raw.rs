@@ -10,10 +10,13 @@ use cloister_phi::AeTitle;
 use cloister_proto::v1::Urgency;
 use cloister_redact::RedactConfig;
 use cloister_runtime::ConfigError;
-use cloister_tls::{SpiffeId, TlsFiles};
+use cloister_tls::{Binding, ServerFiles, SpiffeId, TlsFiles};
 use serde::Deserialize;
 
-use super::{Config, KeyFiles, KeySource, ReceiveConfig, SidecarConfig, StudyConfig};
+use super::{
+    Config, KeyFiles, KeySource, ReceiveConfig, SidecarConfig, StowConfig, StudyConfig, TlsListen,
+    UnknownSopClasses,
+};
 use crate::route::{self, Pattern, Routes};
 use crate::spool::space::Limits;
 use crate::spool::worklist::Keep;
@@ -34,6 +37,8 @@ pub(super) struct Raw {
     retention: Retention,
     #[serde(default)]
     control: Control,
+    dimse_tls: Option<DoorFiles>,
+    stow: Option<Stow>,
     keys: Keys,
     directory: Directory,
     #[serde(default)]
@@ -51,7 +56,8 @@ pub(super) struct Raw {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listen {
-    dimse: SocketAddr,
+    dimse: Option<SocketAddr>,
+    dimse_tls: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -69,6 +75,80 @@ struct Receive {
     request_timeout_ms: u64,
     idle_timeout_ms: u64,
     association_timeout_ms: u64,
+    unknown_sop_classes: UnknownSopClasses,
+    commitment: Commitment,
+}
+
+/// One value: a promise that is not kept must not be configurable.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Commitment {
+    Off,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DoorFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+    peer_ca: PathBuf,
+    crl: Option<PathBuf>,
+}
+
+impl DoorFiles {
+    fn at(self, base: &Path) -> ServerFiles {
+        ServerFiles {
+            tls: TlsFiles {
+                certificate: base.join(self.certificate),
+                key: base.join(self.key),
+                peer_ca: base.join(self.peer_ca),
+            },
+            crl: self.crl.map(|crl| base.join(crl)),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stow {
+    listen: SocketAddr,
+    certificate: PathBuf,
+    key: PathBuf,
+    peer_ca: PathBuf,
+    crl: Option<PathBuf>,
+    clients: Vec<String>,
+    #[serde(default = "thirty_two_gib")]
+    max_request_bytes: u64,
+}
+
+impl Stow {
+    fn check(self, base: &Path, receive: &ReceiveConfig) -> Result<StowConfig, ConfigError> {
+        let clients = titles("stow.clients", &self.clients)?;
+        if clients.is_empty() {
+            return Err(ConfigError::invalid("stow.clients", "at least one"));
+        }
+        if clients.iter().any(|ae| !receive.bindings.contains_key(ae)) {
+            return Err(ConfigError::invalid(
+                "stow.clients",
+                "each needs a [[modality]] with identity",
+            ));
+        }
+        let files = DoorFiles {
+            certificate: self.certificate,
+            key: self.key,
+            peer_ca: self.peer_ca,
+            crl: self.crl,
+        };
+        let door = TlsListen {
+            listen: self.listen,
+            files: files.at(base),
+        };
+        Ok(StowConfig {
+            door,
+            clients,
+            max_request_bytes: positive("stow.max_request_bytes", self.max_request_bytes)?,
+        })
+    }
 }
 
 impl Default for Receive {
@@ -80,11 +160,13 @@ impl Default for Receive {
             max_pdu_bytes: 128 << 10,
             max_object_bytes: 2 << 30,
             max_objects: 10_000,
-            max_connections: 256,
+            max_connections: 512,
             max_connections_per_peer: 32,
             request_timeout_ms: 10_000,
             idle_timeout_ms: 30_000,
             association_timeout_ms: 3_600_000,
+            unknown_sop_classes: UnknownSopClasses::Refuse,
+            commitment: Commitment::Off,
         }
     }
 }
@@ -218,7 +300,38 @@ impl Secrets<'_> {
 #[serde(deny_unknown_fields)]
 struct Modality {
     calling_ae: String,
-    issuer: String,
+    issuer: Option<String>,
+    #[serde(default)]
+    identity: Identities,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Identities {
+    One(String),
+    Any(Vec<String>),
+}
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self::Any(Vec::new())
+    }
+}
+
+impl Identities {
+    fn check(&self) -> Result<Vec<Binding>, ConfigError> {
+        let texts = match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Any(texts) => texts,
+        };
+        texts
+            .iter()
+            .map(|text| {
+                text.parse()
+                    .map_err(|error| ConfigError::invalid("modality.identity", error))
+            })
+            .collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -290,6 +403,9 @@ const fn one() -> usize {
 }
 const fn four_gib() -> u64 {
     4 << 30
+}
+const fn thirty_two_gib() -> u64 {
+    32 << 30
 }
 const fn half_second_ms() -> u64 {
     500
@@ -368,18 +484,24 @@ impl Raw {
                 "between 4 KiB and 16 MiB",
             ));
         }
-        let mut issuers = BTreeMap::new();
+        let (mut issuers, mut bindings) = (BTreeMap::new(), BTreeMap::new());
         for modality in &self.modality {
-            issuers.insert(
-                title("modality.calling_ae", &modality.calling_ae)?,
-                modality.issuer.clone(),
-            );
+            let calling = title("modality.calling_ae", &modality.calling_ae)?;
+            let identities = modality.identity.check()?;
+            if !identities.is_empty() {
+                bindings.insert(calling.clone(), identities);
+            }
+            if let Some(issuer) = &modality.issuer {
+                issuers.insert(calling, issuer.clone());
+            }
         }
         let receive = ReceiveConfig {
             called,
             calling: titles("receive.calling_ae_titles", &self.receive.calling_ae_titles)?,
             default_issuer: self.receive.default_issuer,
             issuers,
+            bindings,
+            unknown_sop_classes: self.receive.unknown_sop_classes,
             max_pdu_bytes,
             max_object_bytes: positive("receive.max_object_bytes", self.receive.max_object_bytes)?,
             max_objects: positive("receive.max_objects", self.receive.max_objects)?,
@@ -398,6 +520,42 @@ impl Raw {
                 self.receive.association_timeout_ms,
             )?,
         };
+        let Commitment::Off = self.receive.commitment;
+        let stow = self
+            .stow
+            .map(|stow| stow.check(base, &receive))
+            .transpose()?;
+        let dimse_tls = match (self.listen.dimse_tls, self.dimse_tls) {
+            (Some(listen), Some(files)) => Some(TlsListen {
+                listen,
+                files: files.at(base),
+            }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(ConfigError::invalid(
+                    "dimse_tls",
+                    "needed by listen.dimse_tls",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(ConfigError::invalid(
+                    "listen.dimse_tls",
+                    "needed by [dimse_tls]",
+                ));
+            }
+        };
+        if self.listen.dimse.is_none() && dimse_tls.is_none() && stow.is_none() {
+            return Err(ConfigError::invalid(
+                "listen",
+                "dimse, dimse_tls or [stow]: no film could come",
+            ));
+        }
+        if dimse_tls.is_some() && receive.bindings.is_empty() {
+            return Err(ConfigError::invalid(
+                "modality.identity",
+                "over TLS only AE titles with an identity are accepted, and there is none",
+            ));
+        }
         let rules = self.route.rule.iter().map(Rule::check);
         let rules = rules.collect::<Result<Vec<_>, _>>()?;
         let default = self.route.default_recipient.as_deref();
@@ -482,6 +640,8 @@ impl Raw {
             state_dir: base.join(self.state_dir),
             audit_origin: format!("{}/dicom-scp/{}", self.site, self.replica),
             dimse: self.listen.dimse,
+            dimse_tls,
+            stow,
             admin: self.listen.admin,
             receive,
             keys: KeyFiles {

@@ -200,3 +200,71 @@ fn a_secret_is_a_file_beside_the_configuration_or_a_credential_of_systemd() {
         assert_eq!(source(credentials, text).as_deref(), path, "{text}");
     }
 }
+
+const TLS: &str = r#"
+[dimse_tls]
+certificate = "dimse.crt"
+key = "dimse.key"
+peer_ca = "ca.crt"
+[[modality]]
+calling_ae = "CT_1"
+identity = "dns:ct1.example"
+[stow]
+listen = "127.0.0.1:0"
+certificate = "stow.crt"
+key = "stow.key"
+peer_ca = "ca.crt"
+crl = "ca.crl"
+clients = ["CT_1"]
+"#;
+
+#[test]
+fn every_port_can_be_left_out_but_not_all() {
+    let both = format!("{GOOD}{TLS}").replace("[listen]", "[listen]\ndimse_tls = \"127.0.0.1:0\"");
+    let config = load(&both).unwrap();
+    assert!(config.dimse.is_some() && config.dimse_tls.is_some());
+    let crl = config.stow.unwrap().door.files.crl.unwrap();
+    assert!(crl.is_absolute());
+    let no_plain = |text: &str| text.replace("dimse = \"127.0.0.1:0\"", "");
+    assert!(load(&no_plain(&both)).unwrap().dimse.is_none());
+    let error = load(&no_plain(GOOD)).unwrap_err();
+    assert!(error.contains("listen"), "{error}");
+}
+
+#[test]
+fn doors_and_identities_that_do_not_fit_are_named() {
+    let listen = ("[listen]", "[listen]\ndimse_tls = \"127.0.0.1:0\"");
+    let good = format!("{GOOD}{TLS}").replace(listen.0, listen.1);
+    assert!(load(&good).is_ok());
+    for (from, to, key) in [
+        (listen.1, listen.0, "listen.dimse_tls"),
+        ("dns:ct1.example", "ct1.example", "modality.identity"),
+        ("dns:ct1.example", "dns:*.example", "modality.identity"),
+        ("clients = [\"CT_1\"]", "clients = []", "stow.clients"),
+        (
+            "clients = [\"CT_1\"]",
+            "clients = [\"MR_1\"]",
+            "stow.clients",
+        ),
+        (
+            "[keys]",
+            "[receive]\ncommitment = \"relay\"\n[keys]",
+            "commitment",
+        ),
+        (
+            "[keys]",
+            "[receive]\nunknown_sop_classes = \"maybe\"\n[keys]",
+            "unknown_sop_classes",
+        ),
+    ] {
+        let changed = good.replace(from, to);
+        assert_ne!(changed, good, "{from}");
+        let error = load(&changed).unwrap_err();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+    let no_files = GOOD.replace(listen.0, listen.1);
+    assert!(load(&no_files).unwrap_err().contains("dimse_tls"));
+    let (files, _) = TLS.split_once("[[modality]]").unwrap();
+    let nobody = format!("{no_files}{files}");
+    assert!(load(&nobody).unwrap_err().contains("modality.identity"));
+}

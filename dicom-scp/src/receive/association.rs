@@ -3,17 +3,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cloister_audit::{Action, Actor, Event, Reason};
+use cloister_audit::{Action, Reason};
 use cloister_phi::AeTitle;
 use cloister_runtime::Shutdown;
+use cloister_tls::Shown;
 use dicom_ul::pdu::{AbortRQServiceProviderReason as Abort, Pdu};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Reception;
-use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, Status};
+use super::command::{
+    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, RESPONSE, Status,
+};
 use super::negotiate::{Negotiated, negotiate};
-use super::object::Receiving;
+use super::object::{Announced, Receiving};
+use super::peers::Place;
+use super::socket::Socket;
 use super::wire::{DataValue, Incoming, Wire, WireError};
 use crate::metric::{self, Answered, Ended};
 use crate::store;
@@ -74,38 +78,75 @@ impl From<WireError> for End {
 
 const UNEXPECTED: End = End::abort(Ended::Protocol, Abort::UnexpectedPdu, Reason::BadPdu);
 
+/// A connection that may become an association.
+pub(super) struct Caller {
+    pub(super) socket: Socket,
+    pub(super) peer: IpAddr,
+    /// The verified certificate on the TLS port.
+    pub(super) shown: Option<Shown>,
+    /// When the A-ASSOCIATE-RQ must have come, the handshake included.
+    pub(super) deadline: Instant,
+}
+
 /// Serves one connection.
 pub(super) async fn serve(
     reception: Arc<Reception>,
-    stream: TcpStream,
-    peer: IpAddr,
+    caller: Caller,
+    place: &Place,
     shutdown: Shutdown,
 ) {
-    let mut wire = Wire::new(stream, reception.config.max_pdu_bytes);
+    let Caller {
+        socket,
+        peer,
+        shown,
+        deadline,
+    } = caller;
+    let mut wire = Wire::new(socket, reception.config.max_pdu_bytes);
     let mut calling = None;
-    let end = match converse(&reception, &mut wire, peer, &shutdown, &mut calling).await {
-        Ok(ended) => End::quiet(ended),
-        Err(end) => end,
+    let ended = match associate(&reception, &mut wire, peer, shown.as_ref(), deadline).await {
+        Ok(Ok(negotiated)) => {
+            place.keep();
+            calling = Some(negotiated.calling.clone());
+            converse(&reception, &mut wire, peer, &shutdown, &negotiated).await
+        }
+        Ok(Err(ended)) => Ok(ended),
+        Err(end) => Err(end),
     };
+    let end = ended.map_or_else(|end| end, End::quiet);
     metric::association(end.ended);
     if let Some(reason) = end.reason {
-        match &calling {
-            // Nobody has been identified: merged, or a port scanner fills the audit log.
-            None => reception
-                .merger
-                .note(peer, Action::AssociationRefused, reason),
-            Some(calling) => {
-                let event = Event::failed(Action::AssociationRefused, reason)
-                    .actor(Actor::ae_title(calling));
-                if let Err(error) = reception.audit.record(event).await {
-                    tracing::error!(%error, "An aborted association is not in the audit log.");
-                }
-            }
-        }
+        reception.note(peer, calling.as_ref(), Action::AssociationRefused, reason);
     }
     match end.abort {
         Some(abort) => wire.abort(abort).await,
         None => wire.close().await,
+    }
+}
+
+/// From the first byte to the answer: an association, or how it ended before it began.
+async fn associate(
+    reception: &Reception,
+    wire: &mut Wire,
+    peer: IpAddr,
+    shown: Option<&Shown>,
+    deadline: Instant,
+) -> Result<Result<Negotiated, Ended>, End> {
+    let request = match wire.read(deadline).await? {
+        Incoming::Associate(request) => request,
+        Incoming::Abort => return Ok(Err(Ended::Aborted)),
+        _ => return Err(UNEXPECTED),
+    };
+    match negotiate(&request, &reception.config, shown) {
+        Ok(mut negotiated) => {
+            wire.write(&std::mem::take(&mut negotiated.answer)).await?;
+            wire.associated(negotiated.peer_max_bytes);
+            Ok(Ok(negotiated))
+        }
+        Err(refused) => {
+            reception.note(peer, None, Action::AssociationRefused, refused.reason);
+            wire.send(&Pdu::AssociationRJ(refused.answer)).await?;
+            Ok(Err(Ended::Rejected))
+        }
     }
 }
 
@@ -114,32 +155,11 @@ async fn converse(
     wire: &mut Wire,
     peer: IpAddr,
     shutdown: &Shutdown,
-    who: &mut Option<AeTitle>,
+    negotiated: &Negotiated,
 ) -> Result<Ended, End> {
     let config = &reception.config;
-    let request = match wire.read(Instant::now() + config.request_timeout).await? {
-        Incoming::Associate(request) => request,
-        Incoming::Abort => return Ok(Ended::Aborted),
-        _ => return Err(UNEXPECTED),
-    };
-    let negotiated = match negotiate(&request, config) {
-        Ok(negotiated) => negotiated,
-        Err(refused) => {
-            reception
-                .merger
-                .note(peer, Action::AssociationRefused, refused.reason);
-            wire.send(&Pdu::AssociationRJ(refused.answer)).await?;
-            return Ok(Ended::Rejected);
-        }
-    };
-    drop(request);
-    *who = Some(negotiated.calling.clone());
-    wire.send(&Pdu::AssociationAC(negotiated.answer.clone()))
-        .await?;
-    wire.associated();
-
     let whole = Instant::now() + config.association_timeout;
-    let mut talk = Talk::new(reception, &negotiated);
+    let mut talk = Talk::new(reception, negotiated, peer);
     loop {
         let deadline = whole.min(Instant::now() + config.idle_timeout);
         let incoming = tokio::select! {
@@ -152,7 +172,7 @@ async fn converse(
         match incoming {
             Incoming::Data(values) => {
                 for value in values {
-                    talk.take(wire, value).await?;
+                    talk.take(wire, value?).await?;
                 }
             }
             Incoming::Release if talk.is_idle() => {
@@ -175,6 +195,7 @@ async fn converse(
 struct Talk<'a> {
     reception: &'a Reception,
     negotiated: &'a Negotiated,
+    peer: IpAddr,
     calling: Arc<AeTitle>,
     objects: u32,
     state: State,
@@ -198,11 +219,12 @@ enum State {
 }
 
 impl<'a> Talk<'a> {
-    fn new(reception: &'a Reception, negotiated: &'a Negotiated) -> Self {
+    fn new(reception: &'a Reception, negotiated: &'a Negotiated, peer: IpAddr) -> Self {
         let calling = Arc::new(negotiated.calling.clone());
         Self {
             reception,
             negotiated,
+            peer,
             calling,
             objects: 0,
             state: idle(),
@@ -242,7 +264,7 @@ impl<'a> Talk<'a> {
                 Err(UNEXPECTED)
             }
             State::Store { receiving, .. } => {
-                receiving.push(&value.data);
+                receiving.push(&value.data).await;
                 if value.last {
                     self.finish(wire).await
                 } else {
@@ -277,8 +299,7 @@ impl<'a> Talk<'a> {
                 }
                 let spool = &self.reception.store.spool;
                 let receiving = Receiving::start(
-                    &command,
-                    accepted,
+                    Announced::by(&command, accepted),
                     &self.calling,
                     config.max_object_bytes,
                     spool,
@@ -290,6 +311,8 @@ impl<'a> Talk<'a> {
                 };
             }
             C_CANCEL_RQ if !command.has_data_set => {}
+            // We ask for nothing, so nothing is answered to us.
+            field if field & RESPONSE != 0 => return Err(UNEXPECTED),
             _ => {
                 let status = Status::UnrecognizedOperation;
                 if command.has_data_set {
@@ -320,13 +343,13 @@ impl<'a> Talk<'a> {
                 command,
                 receiving,
             } => {
-                let (answered, status) = match receiving.finish() {
+                let (answered, status) = match receiving.finish().await {
                     Ok(received) => store::store(&self.reception.store, received).await,
                     Err(status) => (answered(status), status),
                 };
                 metric::object(answered, started.elapsed());
                 if status != Status::Success {
-                    self.refused(status).await;
+                    self.refused(status);
                 }
                 (context, command, status)
             }
@@ -335,19 +358,22 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    async fn refused(&self, status: Status) {
-        let reason = match status {
-            Status::DataSetMismatch => Reason::UidMismatch,
-            Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
-            Status::SopClassNotSupported => Reason::UnsupportedSopClass,
-            _ => Reason::StorageFailed,
-        };
-        let event =
-            Event::refused(Action::ObjectRefused, reason).actor(Actor::ae_title(&self.calling));
-        if let Err(error) = self.reception.audit.record(event).await {
-            // The object is refused in any case.
-            tracing::error!(%error, "A refused object is not in the audit log.");
-        }
+    /// The object is refused in any case; merged, or a broken modality fills the audit log.
+    fn refused(&self, status: Status) {
+        let calling = Some(&*self.calling);
+        self.reception
+            .note(self.peer, calling, Action::ObjectRefused, reason(status));
+    }
+}
+
+/// For the audit log.
+pub(super) fn reason(status: Status) -> Reason {
+    match status {
+        Status::DataSetMismatch => Reason::UidMismatch,
+        Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
+        Status::SopClassNotSupported => Reason::UnsupportedSopClass,
+        Status::TransferSyntaxNotSupported => Reason::UnknownTransferSyntax,
+        _ => Reason::StorageFailed,
     }
 }
 
@@ -358,7 +384,7 @@ fn idle() -> State {
     }
 }
 
-fn answered(status: Status) -> Answered {
+pub(super) fn answered(status: Status) -> Answered {
     match status {
         Status::DataSetMismatch => Answered::Mismatch,
         Status::CannotUnderstand => Answered::Unparseable,

@@ -17,6 +17,8 @@ const NO_DATA_SET: u16 = 0x0101;
 /// Command fields that are answered.
 pub(crate) const C_STORE_RQ: u16 = 0x0001;
 pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+/// Set in the field of every response (PS3.7 annex E.1).
+pub(crate) const RESPONSE: u16 = 0x8000;
 /// Asks for an operation to stop; a store is over before it could be.
 pub(crate) const C_CANCEL_RQ: u16 = 0x0FFF;
 
@@ -30,6 +32,8 @@ pub(crate) enum Status {
     OutOfResources,
     DataSetMismatch,
     CannotUnderstand,
+    /// Of STOW-RS alone (PS3.18 table I.2-2): an association negotiates it before.
+    TransferSyntaxNotSupported,
 }
 
 impl Status {
@@ -42,6 +46,7 @@ impl Status {
             Self::OutOfResources => 0xA700,
             Self::DataSetMismatch => 0xA900,
             Self::CannotUnderstand => 0xC000,
+            Self::TransferSyntaxNotSupported => 0xC122,
         }
     }
 }
@@ -119,7 +124,7 @@ impl Command {
         if !self.sop_class.is_empty() {
             put(AFFECTED_SOP_CLASS_UID, &self.sop_class);
         }
-        put(COMMAND_FIELD, &(self.field | 0x8000).to_le_bytes());
+        put(COMMAND_FIELD, &(self.field | RESPONSE).to_le_bytes());
         put(MESSAGE_ID_RESPONDED_TO, &self.message_id.to_le_bytes());
         put(COMMAND_DATA_SET_TYPE, &NO_DATA_SET.to_le_bytes());
         put(STATUS, &status.code().to_le_bytes());

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use cloister_phi::AeTitle;
+use cloister_phi::{AeTitle, Phi, Uid};
 use dicom_object::FileMetaTableBuilder;
 use hmac::Mac as _;
+use tokio::task::JoinHandle;
 
 use super::command::{Command, Status};
 use super::dataset::{Scan, ScanError};
@@ -13,6 +14,11 @@ use crate::error::SpoolError;
 use crate::keys::Mac;
 use crate::spool::sealed::SealedWriter;
 use crate::spool::{Id, Spool};
+
+/// Data that goes to another thread at a time: enough that the way there does not count.
+const BATCH_BYTES: usize = 256 << 10;
+/// A last batch up to this is worked on where it is.
+const INLINE_BYTES: usize = 64 << 10;
 
 /// A whole data set that fits its command. Its file is not durable yet: `store` does that.
 #[derive(Debug)]
@@ -26,6 +32,11 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The study that the data set names.
+    pub(crate) fn study(&self) -> &Phi<Uid> {
+        &self.heading.study
+    }
+
     pub(crate) fn into_parts(self) -> ReceivedParts {
         let Self {
             writer,
@@ -57,52 +68,116 @@ pub(crate) struct ReceivedParts {
     pub(crate) bytes: u64,
 }
 
-/// Takes data until the last fragment; after the first failure it only waits for that.
-pub(crate) struct Receiving {
-    state: Result<Box<Open>, Status>,
+/// What an object is said to be before its data comes: by the command, or by the file meta
+/// information.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    pub(crate) sop_class: Uid,
+    pub(crate) sop_instance: Phi<Uid>,
+    pub(crate) transfer_syntax: &'static str,
 }
 
-struct Open {
-    writer: SealedWriter,
-    scan: Scan,
-    content: Mac,
-    object: Id,
-    calling: Arc<AeTitle>,
-    sop_class: String,
-    sop_instance: String,
-    bytes: u64,
-    max_bytes: u64,
+impl Announced {
+    /// By a C-STORE-RQ on `context`.
+    pub(crate) fn by(command: &Command, context: &Context) -> Result<Self, Status> {
+        let sop_class = command.sop_class().ok_or(Status::SopClassNotSupported)?;
+        let sop_instance = command.sop_instance().ok_or(Status::InvalidSopInstance)?;
+        if sop_class.as_str() != context.abstract_syntax {
+            return Err(Status::SopClassNotSupported);
+        }
+        Ok(Self {
+            sop_class,
+            sop_instance: Phi::new(sop_instance),
+            transfer_syntax: context.transfer_syntax,
+        })
+    }
+}
+
+/// Takes data until the last fragment; after the first failure it only waits for that. Scanning,
+/// hashing, encrypting and writing happen on a blocking thread, a batch at a time, while the next
+/// batch comes: two batches are all the memory that an object takes.
+pub(crate) struct Receiving {
+    state: State,
+    batch: Vec<u8>,
+}
+
+/// The open object, or why it is given up, and the emptied buffer.
+type Worked = (Result<Box<Open>, Status>, Vec<u8>);
+
+enum State {
+    Open(Box<Open>),
+    Working(JoinHandle<Worked>),
+    Refused(Status),
 }
 
 impl Receiving {
     /// Starts, or finds at once why not.
     pub(crate) fn start(
-        command: &Command,
-        context: &Context,
+        announced: Result<Announced, Status>,
         calling: &Arc<AeTitle>,
         max_bytes: u64,
         spool: &Spool,
     ) -> Self {
+        let opened = announced.and_then(|announced| open(announced, calling, max_bytes, spool));
         Self {
-            state: open(command, context, calling, max_bytes, spool).map(Box::new),
+            state: match opened {
+                Ok(open) => State::Open(Box::new(open)),
+                Err(status) => State::Refused(status),
+            },
+            batch: Vec::new(),
         }
     }
 
     /// One more fragment.
-    pub(crate) fn push(&mut self, data: &[u8]) {
-        if let Ok(open) = &mut self.state
-            && let Err(status) = open.push(data)
-        {
-            self.state = Err(status);
+    pub(crate) async fn push(&mut self, data: &[u8]) {
+        if matches!(self.state, State::Refused(_)) {
+            return;
+        }
+        self.batch.extend_from_slice(data);
+        if self.batch.len() >= BATCH_BYTES {
+            self.state = self.hand_over().await;
+        }
+    }
+
+    /// Waits for the batch before, and gives this one away.
+    async fn hand_over(&mut self) -> State {
+        let (mut open, empty) = match self.rest().await {
+            Ok(rest) => rest,
+            Err(status) => {
+                self.batch = Vec::new();
+                return State::Refused(status);
+            }
+        };
+        let mut full = std::mem::replace(&mut self.batch, empty);
+        State::Working(tokio::task::spawn_blocking(move || {
+            let pushed = open.push(&full);
+            full.clear();
+            (pushed.map(|()| open), full)
+        }))
+    }
+
+    /// The open object and the buffer of the batch before.
+    async fn rest(&mut self) -> Result<(Box<Open>, Vec<u8>), Status> {
+        match std::mem::replace(&mut self.state, State::Refused(Status::OutOfResources)) {
+            State::Open(open) => Ok((open, Vec::new())),
+            State::Working(working) => {
+                let (open, buffer) = working.await.map_err(|_| Status::OutOfResources)?;
+                open.map(|open| (open, buffer))
+            }
+            State::Refused(status) => Err(status),
         }
     }
 
     /// After the last fragment: the object, or the status to answer.
-    pub(crate) fn finish(self) -> Result<Received, Status> {
-        let open = self.state?;
+    pub(crate) async fn finish(mut self) -> Result<Received, Status> {
+        if self.batch.len() > INLINE_BYTES {
+            self.state = self.hand_over().await;
+        }
+        let (mut open, _) = self.rest().await?;
+        open.push(&self.batch)?;
         let heading = open.scan.finish().map_err(unparseable)?;
         if heading.sop_class.as_str() != open.sop_class
-            || heading.sop_instance.expose().as_str() != open.sop_instance
+            || heading.sop_instance.expose().as_str() != open.sop_instance.expose().as_str()
         {
             return Err(Status::DataSetMismatch);
         }
@@ -117,24 +192,35 @@ impl Receiving {
     }
 }
 
+struct Open {
+    writer: SealedWriter,
+    scan: Scan,
+    content: Mac,
+    object: Id,
+    calling: Arc<AeTitle>,
+    sop_class: String,
+    sop_instance: Phi<Uid>,
+    bytes: u64,
+    max_bytes: u64,
+}
+
 fn open(
-    command: &Command,
-    context: &Context,
+    announced: Announced,
     calling: &Arc<AeTitle>,
     max_bytes: u64,
     spool: &Spool,
 ) -> Result<Open, Status> {
-    let sop_class = command.sop_class().ok_or(Status::SopClassNotSupported)?;
-    let sop_instance = command.sop_instance().ok_or(Status::InvalidSopInstance)?;
-    if sop_class.as_str() != context.abstract_syntax {
-        return Err(Status::SopClassNotSupported);
-    }
+    let Announced {
+        sop_class,
+        sop_instance,
+        transfer_syntax,
+    } = announced;
     let mut head = vec![0; 128];
     head.extend_from_slice(b"DICM");
     let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(context.transfer_syntax)
+        .transfer_syntax(transfer_syntax)
         .media_storage_sop_class_uid(sop_class.as_str())
-        .media_storage_sop_instance_uid(sop_instance.as_str())
+        .media_storage_sop_instance_uid(sop_instance.expose().as_str())
         .build()
         .map_err(|_| Status::CannotUnderstand)?;
     meta.write(&mut head)
@@ -146,15 +232,15 @@ fn open(
     writer.write(&head).map_err(|error| storage(&error))?;
     Ok(Open {
         writer,
-        scan: Scan::new(context.transfer_syntax, max_bytes),
+        scan: Scan::new(transfer_syntax, max_bytes),
         content: keys
             .content()
-            .chain_update(context.transfer_syntax)
+            .chain_update(transfer_syntax)
             .chain_update([0]),
         object,
         calling: Arc::clone(calling),
         sop_class: sop_class.as_str().to_owned(),
-        sop_instance: sop_instance.as_str().to_owned(),
+        sop_instance,
         bytes: 0,
         max_bytes,
     })

@@ -1,17 +1,23 @@
-//! PDUs on a socket (PS3.8 section 9.3). dicom-ul decodes and encodes them; how long one may be,
-//! how long it may take and when to give up is decided here. A claimed length allocates nothing:
-//! the buffer grows with bytes that really came.
+//! PDUs on a socket (PS3.8 section 9.3): how long one may be, how long it may take and when to give
+//! up is decided here. A claimed length allocates nothing: the buffer grows with bytes that really
+//! came.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu, read_pdu, write_pdu};
+use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu, write_pdu};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, timeout_at};
+
+use super::request::Request;
+use super::socket::Socket;
 
 /// Longest A-ASSOCIATE-RQ: 128 presentation contexts with two dozen transfer syntaxes each fit.
 const MAX_REQUEST_BYTES: u32 = 256 << 10;
+/// Some senders ignore the length that we declare. So much more is taken from them.
+const TOLERATED_PDU_BYTES: u32 = 1 << 20;
 const HEADER_BYTES: usize = 6;
-const READ_BYTES: usize = 64 << 10;
+/// Room for one read: of a stranger, and of a sender.
+const FIRST_READ_BYTES: usize = 4 << 10;
+const READ_BYTES: usize = 128 << 10;
 /// How long an answer may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how much, is read from a peer that was turned away: closing with unread bytes
@@ -41,8 +47,8 @@ pub(crate) enum WireError {
 /// What came.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    Associate(Box<dicom_ul::pdu::AssociationRQ>),
-    Data(Vec<DataValue>),
+    Associate(Box<Request>),
+    Data(Values),
     Release,
     Abort,
     /// A PDU that only an acceptor sends.
@@ -61,27 +67,33 @@ pub(crate) struct DataValue {
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    socket: Socket,
     buffer: BytesMut,
     max_pdu_bytes: u32,
+    /// Longest PDU that the peer takes.
+    peer_max_bytes: u32,
     associated: bool,
+    exceeded: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, max_pdu_bytes: u32) -> Self {
-        // Without it a response waits for the acknowledgement of the one before.
-        drop(stream.set_nodelay(true));
+    pub(crate) fn new(socket: Socket, max_pdu_bytes: u32) -> Self {
         Self {
-            stream,
+            socket,
             buffer: BytesMut::new(),
             max_pdu_bytes,
+            peer_max_bytes: u32::MAX,
             associated: false,
+            exceeded: false,
         }
     }
 
-    /// From now on P-DATA may come.
-    pub(crate) fn associated(&mut self) {
+    /// From now on P-DATA may come, and goes in PDUs of at most `peer_max_bytes` (0 = any).
+    pub(crate) fn associated(&mut self, peer_max_bytes: u32) {
         self.associated = true;
+        if peer_max_bytes > 0 {
+            self.peer_max_bytes = peer_max_bytes;
+        }
     }
 
     /// The next PDU, whole before `deadline`.
@@ -93,9 +105,14 @@ impl Wire {
                 let pdu = self.buffer.split_to(HEADER_BYTES + length).freeze();
                 return decode(pdu);
             }
-            self.quickack();
-            self.buffer.reserve(READ_BYTES);
-            let read = timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await;
+            self.socket.quickack();
+            let room = if self.associated {
+                READ_BYTES
+            } else {
+                FIRST_READ_BYTES
+            };
+            self.buffer.reserve(room);
+            let read = timeout_at(deadline, self.socket.read_buf(&mut self.buffer)).await;
             match read {
                 Err(_) => return Err(WireError::TimedOut),
                 Ok(Err(_)) => return Err(WireError::Socket),
@@ -108,7 +125,7 @@ impl Wire {
 
     /// Length of the PDU at the front, as soon as it is known to be acceptable. The first byte
     /// alone tells HTTP, TLS and HL7 from DICOM.
-    fn length(&self) -> Result<Option<usize>, WireError> {
+    fn length(&mut self) -> Result<Option<usize>, WireError> {
         let Some(kind) = self.buffer.first() else {
             return Ok(None);
         };
@@ -126,39 +143,58 @@ impl Wire {
         let length = u32::from_be_bytes([a, b, c, d]);
         let longest = match kind {
             1 | 2 => MAX_REQUEST_BYTES,
-            4 => self.max_pdu_bytes,
+            4 => self.max_pdu_bytes.max(TOLERATED_PDU_BYTES),
             _ => 4,
         };
         if length > longest {
             return Err(WireError::TooLong);
         }
+        if *kind == 4 && length > self.max_pdu_bytes && !self.exceeded {
+            self.exceeded = true;
+            tracing::warn!(
+                length,
+                "A sender exceeds the PDU length that was agreed on."
+            );
+        }
         Ok(Some(length as usize))
-    }
-
-    fn quickack(&self) {
-        // Stock senders wait for an acknowledgement before the second half of a message; the
-        // kernel would delay it by 40 ms. It forgets the option, so it is set before every read.
-        drop(socket2::SockRef::from(&self.stream).set_tcp_quickack(true));
     }
 
     /// Sends a PDU in one write.
     pub(crate) async fn send(&mut self, pdu: &Pdu) -> Result<(), WireError> {
-        let mut bytes = Vec::with_capacity(512);
+        let mut bytes = Vec::with_capacity(16);
         write_pdu(&mut bytes, pdu).map_err(|_| WireError::Malformed)?;
         self.write(&bytes).await
     }
 
-    /// Sends a command set as one P-DATA-TF PDU in one write.
+    /// Sends a command set in one write: as one P-DATA-TF, or as many as the peer's length asks for.
     pub(crate) async fn respond(&mut self, context: u8, command: &[u8]) -> Result<(), WireError> {
-        let value = (command.len() as u32 + 2).to_be_bytes();
-        let length = (command.len() as u32 + 6).to_be_bytes();
-        // Message control header 3: command, last fragment (PS3.8 annex E.2).
-        let bytes = [&[4, 0][..], &length, &value, &[context, 3], command].concat();
+        // Fragments have an even number of bytes (PS3.8 annex E.1), behind six of their own.
+        let most = (self.peer_max_bytes as usize).saturating_sub(6) & !1;
+        if most == 0 {
+            return Err(WireError::Malformed);
+        }
+        let mut bytes = Vec::with_capacity(command.len() + 12);
+        let mut left = command.len();
+        for part in command.chunks(most) {
+            left -= part.len();
+            // Message control header (PS3.8 annex E.2): 1 = command, 2 = last fragment.
+            let control = if left == 0 { 3 } else { 1 };
+            bytes.extend_from_slice(&[4, 0]);
+            bytes.extend_from_slice(&(part.len() as u32 + 6).to_be_bytes());
+            bytes.extend_from_slice(&(part.len() as u32 + 2).to_be_bytes());
+            bytes.extend_from_slice(&[context, control]);
+            bytes.extend_from_slice(part);
+        }
         self.write(&bytes).await
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        match timeout_at(Instant::now() + WRITE_TIMEOUT, self.stream.write_all(bytes)).await {
+    /// Sends whole PDUs in one write.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let writing = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        match timeout_at(Instant::now() + WRITE_TIMEOUT, writing).await {
             Err(_) => Err(WireError::TimedOut),
             Ok(written) => written.map_err(|_| WireError::Socket),
         }
@@ -173,11 +209,11 @@ impl Wire {
 
     /// Closes so that the peer can still read what was sent.
     pub(crate) async fn close(mut self) {
-        drop(self.stream.shutdown().await);
         let deadline = Instant::now() + LINGER;
+        drop(timeout_at(deadline, self.socket.shutdown()).await);
         let mut left = LINGER_BYTES;
         let mut sink = vec![0; 4096];
-        while let Ok(Ok(read)) = timeout_at(deadline, self.stream.read(&mut sink)).await {
+        while let Ok(Ok(read)) = timeout_at(deadline, self.socket.read(&mut sink)).await {
             left = left.saturating_sub(read);
             if read == 0 || left == 0 {
                 break;
@@ -186,44 +222,63 @@ impl Wire {
     }
 }
 
-fn decode(pdu: Bytes) -> Result<Incoming, WireError> {
-    match pdu.first() {
-        Some(4) => return values(pdu.slice(HEADER_BYTES..)).map(Incoming::Data),
-        Some(2 | 3 | 6) => return Ok(Incoming::Unexpected),
-        Some(7) => return Ok(Incoming::Abort),
-        _ => {}
+fn decode(mut pdu: Bytes) -> Result<Incoming, WireError> {
+    let kind = pdu.first().copied();
+    if pdu.len() < HEADER_BYTES {
+        return Err(WireError::Malformed);
     }
-    match read_pdu(pdu, MAX_REQUEST_BYTES, true) {
-        Ok(Some(Pdu::AssociationRQ(request))) => Ok(Incoming::Associate(Box::new(request))),
-        Ok(Some(Pdu::ReleaseRQ)) => Ok(Incoming::Release),
+    pdu.advance(HEADER_BYTES);
+    match kind {
+        Some(1) => match Request::parse(pdu) {
+            Ok(request) => Ok(Incoming::Associate(Box::new(request))),
+            Err(_) => Err(WireError::Malformed),
+        },
+        Some(2 | 3 | 6) => Ok(Incoming::Unexpected),
+        Some(4) if pdu.is_empty() => Err(WireError::Malformed),
+        Some(4) => Ok(Incoming::Data(Values(pdu))),
+        Some(5) if pdu.len() == 4 => Ok(Incoming::Release),
+        Some(7) => Ok(Incoming::Abort),
         _ => Err(WireError::Malformed),
     }
 }
 
-/// PS3.8 section 9.3.5.1: length, context, control header, data; not copied.
-fn values(mut body: Bytes) -> Result<Vec<DataValue>, WireError> {
-    let mut values = Vec::new();
-    while !body.is_empty() {
-        if body.len() < 6 {
-            return Err(WireError::Malformed);
+/// The presentation data values of a P-DATA-TF (PS3.8 section 9.3.5.1): length, context, control
+/// header, data; not copied, and read one by one, or a PDU of empty values would cost many times
+/// its length.
+#[derive(Debug)]
+pub(crate) struct Values(Bytes);
+
+impl Iterator for Values {
+    type Item = Result<DataValue, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
         }
-        let length = body.get_u32() as usize;
-        if length < 2 || length > body.len() {
-            return Err(WireError::Malformed);
+        Some(self.value().ok_or_else(|| {
+            self.0.clear();
+            WireError::Malformed
+        }))
+    }
+}
+
+impl Values {
+    fn value(&mut self) -> Option<DataValue> {
+        if self.0.len() < 6 {
+            return None;
         }
-        let mut value = body.split_to(length);
+        let length = self.0.get_u32() as usize;
+        if length < 2 || length > self.0.len() {
+            return None;
+        }
+        let mut value = self.0.split_to(length);
         let (context, control) = (value.get_u8(), value.get_u8());
-        values.push(DataValue {
+        Some(DataValue {
             context,
             command: control & 1 == 1,
             last: control & 2 == 2,
             data: value,
-        });
-    }
-    if values.is_empty() {
-        Err(WireError::Malformed)
-    } else {
-        Ok(values)
+        })
     }
 }
 
@@ -238,33 +293,33 @@ mod tests {
         fn no_pdu_makes_it_panic(kind in 0u8..9, body in proptest::collection::vec(any::<u8>(), 0..400)) {
             let length = (body.len() as u32).to_be_bytes();
             let pdu = [&[kind, 0][..], &length, &body].concat();
-            drop(decode(pdu.into()));
-        }
-
-        #[test]
-        fn no_association_request_makes_it_panic(cut in 0usize..300, at in 0usize..300, byte in any::<u8>()) {
-            let request = Pdu::AssociationRQ(dicom_ul::pdu::AssociationRQ {
-                protocol_version: 1,
-                calling_ae_title: "A".into(),
-                called_ae_title: "B".into(),
-                application_context_name: "1.2.840.10008.3.1.1.1".into(),
-                presentation_contexts: vec![dicom_ul::pdu::PresentationContextProposed {
-                    id: 1,
-                    abstract_syntax: "1.2.840.10008.1.1".into(),
-                    transfer_syntaxes: vec!["1.2.840.10008.1.2".into()],
-                }],
-                user_variables: vec![dicom_ul::pdu::UserVariableItem::MaxLength(16384)],
-            });
-            let mut bytes = Vec::new();
-            write_pdu(&mut bytes, &request).unwrap();
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            bytes.truncate(bytes.len().saturating_sub(cut / 8));
-            let length = (bytes.len().saturating_sub(6) as u32).to_be_bytes();
-            if bytes.len() >= 6 {
-                bytes[2..6].copy_from_slice(&length);
+            if let Ok(Incoming::Data(values)) = decode(pdu.into()) {
+                let read: usize = values.flatten().map(|value| value.data.len() + 6).sum();
+                prop_assert!(read <= body.len());
             }
-            drop(decode(bytes.into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claimed_length_allocates_nothing_and_ends_the_reading() {
+        for head in [
+            [1, 0, 0xFF, 0xFF, 0xFF, 0xF0],
+            [4, 0, 0xFF, 0xFF, 0xFF, 0xFF],
+            [4, 0, 0, 0x20, 0, 0],
+            [5, 0, 0, 0, 0, 5],
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut peer = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            peer.write_all(&head).await.unwrap();
+            let mut wire = Wire::new(Socket::Plain(socket), 1 << 17);
+            if head[0] != 1 {
+                wire.associated(0);
+            }
+            let deadline = Instant::now() + Duration::from_secs(20);
+            assert_eq!(wire.read(deadline).await.unwrap_err(), WireError::TooLong);
+            assert!(wire.buffer.capacity() <= 256 << 10);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::keys::{self, Keys};
 use crate::quarantine::Reason;
 use crate::receive::command::{Command, Status};
 use crate::receive::negotiate::Context;
-use crate::receive::object::Receiving;
+use crate::receive::object::{Announced, Receiving};
 use crate::spool::record::{Record, now_unix_ms};
 use crate::spool::sealed::{SealedReader, Slot};
 use crate::spool::space::Limits;
@@ -145,11 +145,12 @@ impl Run<'_> {
         let calling = Arc::new(AeTitle::parse("MODALITY").unwrap());
         let data = film.data_set();
         let spool = &opened.store.spool;
-        let mut receiving = Receiving::start(&command, &context, &calling, 1 << 30, spool);
+        let mut receiving =
+            Receiving::start(Announced::by(&command, &context), &calling, 1 << 30, spool);
         for part in data.chunks(30_000) {
-            receiving.push(part);
+            receiving.push(part).await;
         }
-        let status = match receiving.finish() {
+        let status = match receiving.finish().await {
             Ok(received) => store(&opened.store, received).await.1,
             Err(status) => status,
         };

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dicom_dictionary_std::uids;
-use dicom_object::FileMetaTableBuilder;
 use dicom_ul::association::client::ClientAssociationOptions;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio::process::Command;
@@ -86,17 +85,8 @@ async fn dcmtk_echoes_and_stores() {
             side: 200,
             ..Film::new(1, instance)
         };
-        let mut bytes = [vec![0; 128], b"DICM".to_vec()].concat();
-        let meta = FileMetaTableBuilder::new()
-            .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
-            .media_storage_sop_class_uid(uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE)
-            .media_storage_sop_instance_uid(&film.instance)
-            .build()
-            .unwrap();
-        meta.write(&mut bytes).unwrap();
-        bytes.extend_from_slice(&film.data_set());
         let path = site.dir.path().join(format!("{instance}.dcm"));
-        cloister_log::durable::write_atomic(&path, &bytes, 0o600).unwrap();
+        cloister_log::durable::write_atomic(&path, &film.file(), 0o600).unwrap();
         files.push(path);
     }
     let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();

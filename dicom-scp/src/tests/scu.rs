@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use dicom_core::{DataElement, PrimitiveValue, VR, dicom_value};
 use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::TransferSyntaxIndex as _;
-use dicom_object::InMemDicomObject;
+use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use dicom_ul::pdu::{
     AssociationRQ, Pdu, PresentationContextProposed, UserVariableItem, read_pdu, write_pdu,
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Patient of every film here; must never be found in clear on the disk.
@@ -92,6 +92,25 @@ impl Film {
         object.write_dataset_with_ts(&mut bytes, syntax).unwrap();
         bytes
     }
+
+    /// The film as a DICOM file.
+    pub(super) fn file(&self) -> Vec<u8> {
+        self.file_in(uids::EXPLICIT_VR_LITTLE_ENDIAN)
+    }
+
+    /// As [`Film::file`], with a file meta that names another transfer syntax.
+    pub(super) fn file_in(&self, syntax: &str) -> Vec<u8> {
+        let mut bytes = [vec![0; 128], b"DICM".to_vec()].concat();
+        let meta = FileMetaTableBuilder::new()
+            .transfer_syntax(syntax)
+            .media_storage_sop_class_uid(uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE)
+            .media_storage_sop_instance_uid(&self.instance)
+            .build()
+            .unwrap();
+        meta.write(&mut bytes).unwrap();
+        bytes.extend_from_slice(&self.data_set());
+        bytes
+    }
 }
 
 /// How a message is cut.
@@ -106,9 +125,9 @@ pub(super) const WHOLE: Cut = Cut {
     data: 16_000,
 };
 
-/// One connection.
-pub(super) struct Scu {
-    pub(super) stream: TcpStream,
+/// One connection, over TCP unless said otherwise.
+pub(super) struct Scu<S = TcpStream> {
+    pub(super) stream: S,
     message: u16,
 }
 
@@ -165,12 +184,9 @@ pub(super) fn store_command(message: u16, instance: &str) -> Vec<u8> {
     [element(0x0000, &(body.len() as u32).to_le_bytes()), body].concat()
 }
 
-impl Scu {
+impl Scu<TcpStream> {
     pub(super) async fn connect(addr: SocketAddr) -> Self {
-        Self {
-            stream: TcpStream::connect(addr).await.unwrap(),
-            message: 0,
-        }
+        Self::over(TcpStream::connect(addr).await.unwrap())
     }
 
     /// One film on an association of its own; `None` when anything breaks.
@@ -197,13 +213,24 @@ impl Scu {
         assert!(matches!(answer, Pdu::AssociationAC(_)), "{answer:?}");
         scu
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Scu<S> {
+    pub(super) fn over(stream: S) -> Self {
+        Self { stream, message: 0 }
+    }
 
     pub(super) async fn ask(&mut self, pdu: &Pdu) -> Option<Pdu> {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).unwrap();
-        // A peer that is gone shows at the next read.
-        self.stream.write_all(&bytes).await.ok();
+        self.send(&bytes).await;
         self.read().await
+    }
+
+    /// Sends bytes. A peer that is gone shows at the next read.
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.ok();
+        self.stream.flush().await.ok();
     }
 
     /// The next PDU, `None` at the end.
@@ -231,7 +258,7 @@ impl Scu {
             out.extend_from_slice(&[context, control]);
             out.extend_from_slice(part);
         }
-        self.stream.write_all(&out).await.ok();
+        self.send(&out).await;
     }
 
     /// C-STORE with the instance of the film in the command; the status, `None` without an answer.
@@ -252,7 +279,18 @@ impl Scu {
         self.status().await
     }
 
+    /// Number of a message that the test writes itself.
+    pub(super) fn next_message(&mut self) -> u16 {
+        self.message += 1;
+        self.message
+    }
+
     pub(super) async fn echo(&mut self) -> Option<u16> {
+        self.send_echo().await;
+        self.status().await
+    }
+
+    pub(super) async fn send_echo(&mut self) {
         self.message += 1;
         let body = [
             element(0x0002, uids::VERIFICATION.as_bytes()),
@@ -263,7 +301,6 @@ impl Scu {
         .concat();
         let command = [element(0x0000, &(body.len() as u32).to_le_bytes()), body].concat();
         self.values(1, true, &command, usize::MAX).await;
-        self.status().await
     }
 
     /// Status of the response to the last message.

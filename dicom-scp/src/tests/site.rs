@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cloister_audit::{AuditConfig, AuditLog, Event};
 use cloister_log::disk::Disk;
 use cloister_proto::v1::report_service_server::{ReportService, ReportServiceServer};
 use cloister_proto::v1::submit_study_request::Part;
 use cloister_proto::v1::{self, object_chunk};
 use cloister_runtime::Shutdown;
 use cloister_seal::{RecipientPrivateKey, SigningKey, Suite, VerifyingKey, directory, files};
-use cloister_tls::issue::Authority;
+use cloister_tls::issue::{Authority, Issued};
 use cloister_tls::{Role, SpiffeId, TlsFiles};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -197,6 +198,10 @@ pub(super) struct Site {
     pub(super) recipient: RecipientPrivateKey,
     pub(super) gateway_key: VerifyingKey,
     pub(super) audit_key: VerifyingKey,
+    /// Issues every certificate here.
+    pub(super) authority: Authority,
+    /// Receiving ports of `[listen]`.
+    pub(super) listen: String,
     sidecar: SocketAddr,
     serving: JoinHandle<()>,
     /// More tables for the configuration.
@@ -214,6 +219,11 @@ fn public(path: &Path, text: &str) {
 }
 
 impl Site {
+    /// More lines at the end of the configuration.
+    pub(super) fn add(&self, lines: &str) {
+        self.tables.lock().unwrap().push_str(lines);
+    }
+
     pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -276,10 +286,48 @@ impl Site {
             recipient,
             gateway_key,
             audit_key,
+            authority,
+            listen: "dimse = \"127.0.0.1:0\"".to_owned(),
             sidecar,
             serving,
-            tables: Mutex::new("[spool]\nmin_free_bytes = 0".to_owned()),
+            tables: Mutex::new("[spool]\nmin_free_bytes = 0\n".to_owned()),
         }
+    }
+
+    /// A certificate for `role/name`, and its key, as `NAME.crt` and `NAME.tls.key`.
+    pub(super) fn certificate(&self, role: Role, name: &str) -> Issued {
+        let identity = SpiffeId::new("example.org", role, name).unwrap();
+        let loopback = [Ipv4Addr::LOCALHOST.into()];
+        let issued = self
+            .authority
+            .issue(&identity, &["localhost"], &loopback, 1);
+        let issued = issued.unwrap();
+        self.keep(name, &issued);
+        issued
+    }
+
+    pub(super) fn keep(&self, name: &str, issued: &Issued) {
+        public(&self.at(&format!("{name}.crt")), &issued.cert_pem);
+        let key = self.at(&format!("{name}.tls.key"));
+        files::write_secret(&key, issued.key_pem.as_bytes()).unwrap();
+    }
+
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What is on record, once the room has stopped.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let key = std::fs::read_to_string(self.at("audit.key")).unwrap();
+        let log = AuditLog::open(AuditConfig {
+            dir: self.state().join("audit"),
+            origin: "test/dicom-scp/0".to_owned(),
+            key: SigningKey::from_pkcs8_pem(&key).unwrap(),
+        })
+        .unwrap();
+        let events = log.events(0, 10_000).unwrap();
+        let events = events.iter().map(|(_, event)| Event::from_bytes(event));
+        events.map(Result::unwrap).collect()
     }
 
     pub(super) fn state(&self) -> PathBuf {
@@ -293,7 +341,7 @@ impl Site {
 state_dir = "state"
 site = "test"
 [listen]
-dimse = "127.0.0.1:0"
+{}
 admin = "127.0.0.1:0"
 [receive]
 {receive}
@@ -322,6 +370,7 @@ retry_initial_ms = 50
 retry_max_ms = 200
 {}
 "#,
+            self.listen,
             self.sidecar.port(),
             self.tables.lock().unwrap(),
         );
@@ -332,9 +381,14 @@ retry_max_ms = 200
 
     /// Where the room that is ready now listens.
     pub(super) fn dimse(&self) -> Option<SocketAddr> {
+        self.port("dimse")
+    }
+
+    /// A port of the room that is ready now.
+    pub(super) fn port(&self, name: &str) -> Option<SocketAddr> {
         let ready = std::fs::read(self.state().join("ready.json")).ok()?;
         let ready: serde_json::Value = serde_json::from_slice(&ready).ok()?;
-        ready["ports"]["dimse"].as_str()?.parse().ok()
+        ready["ports"][name].as_str()?.parse().ok()
     }
 
     pub(super) async fn start(&self) -> Room {
@@ -357,12 +411,11 @@ retry_max_ms = 200
             disk,
             shutdown.clone(),
         ));
-        let ready = self.state().join("ready.json");
         let dimse = poll("the room is ready", || {
             assert!(!running.is_finished(), "the room did not start");
-            let ready: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(&ready).ok()?).ok()?;
-            ready["ports"]["dimse"].as_str()?.parse().ok()
+            ["dimse", "dimse_tls", "stow"]
+                .iter()
+                .find_map(|name| self.port(name))
         })
         .await;
         Room {

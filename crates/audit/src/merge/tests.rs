@@ -116,13 +116,13 @@ async fn a_flood_of_sources_fills_neither_memory_nor_log() {
 fn counts_that_could_not_be_written_are_due_again_at_once() {
     let now = Instant::now();
     let mut table = Table::new(4);
-    let key = (Some(ip(1)), ACTION, REASON);
-    assert!(table.note(key));
-    assert_eq!(table.take(Some(now)), [(key, 1)]);
-    table.put_back(key, 1);
-    assert!(table.note(key));
-    assert_eq!(table.take(Some(now)), [(key, 2)]);
-    assert!(!table.note(key));
+    let key = (Some(Actor::ip(ip(1))), ACTION, REASON);
+    assert!(table.note(key.clone()));
+    assert_eq!(table.take(Some(now)), [(key.clone(), 1)]);
+    table.put_back(key.clone(), 1);
+    assert!(table.note(key.clone()));
+    assert_eq!(table.take(Some(now)), [(key.clone(), 2)]);
+    assert!(!table.note(key.clone()));
     assert_eq!(table.take(Some(now)), []);
     assert_eq!(table.take(Some(now + WINDOW)), [(key, 1)]);
 }

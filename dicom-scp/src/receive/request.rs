@@ -1,0 +1,301 @@
+//! A-ASSOCIATE-RQ (PS3.8 section 9.3.2), read so that no request costs more than itself: every
+//! field is a slice of the PDU, and nothing is kept but what `negotiate` looks at. Items that are
+//! not known are skipped (PS3.8 section 9.3.1); reserved fields are not tested.
+
+use bytes::{Buf as _, Bytes};
+
+/// There are 128 odd numbers in a byte (PS3.8 table 9-13).
+const MAX_CONTEXTS: usize = 128;
+/// A UID, or what pretends to be one.
+const MAX_NAME_BYTES: usize = 64;
+
+/// The request is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the A-ASSOCIATE-RQ is malformed")]
+pub(crate) struct RequestError;
+
+type Result<T> = std::result::Result<T, RequestError>;
+
+/// What a peer asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) protocol_version: u16,
+    /// As it came: the answer gives it back (PS3.8 table 9-17).
+    pub(crate) called: [u8; 16],
+    /// As it came.
+    pub(crate) calling: [u8; 16],
+    /// As it came.
+    pub(crate) reserved: [u8; 32],
+    pub(crate) application_context: Bytes,
+    pub(crate) contexts: Vec<Proposed>,
+    /// Longest P-DATA-TF that the peer takes; 0 = any (PS3.8 annex D.1).
+    pub(crate) max_pdu_bytes: u32,
+    /// Asked for an asynchronous operations window (PS3.7 annex D.3.3.3).
+    pub(crate) asynchronous: bool,
+    /// SCP/SCU role selections (PS3.7 annex D.3.3.4): SOP class and whether the peer would be SCU.
+    pub(crate) roles: Vec<(Bytes, bool)>,
+}
+
+/// A proposed presentation context.
+#[derive(Debug, Clone)]
+pub(crate) struct Proposed {
+    pub(crate) id: u8,
+    /// Empty where the item names none.
+    pub(crate) abstract_syntax: Bytes,
+    transfer_syntaxes: Bytes,
+}
+
+impl Proposed {
+    /// The transfer syntaxes in the peer's order.
+    pub(crate) fn transfer_syntaxes(&self) -> impl Iterator<Item = Bytes> + use<> {
+        let mut items = self.transfer_syntaxes.clone();
+        // Every item was read once already, so none fails here.
+        std::iter::from_fn(move || item(&mut items).ok().flatten())
+            .filter(|(kind, _)| *kind == 0x40)
+            .map(|(_, value)| value)
+    }
+}
+
+impl Request {
+    /// Reads the PDU's body: everything after its length.
+    pub(crate) fn parse(mut body: Bytes) -> Result<Self> {
+        if body.len() < 68 {
+            return Err(RequestError);
+        }
+        let mut request = Self {
+            protocol_version: body.get_u16(),
+            ..Self::default()
+        };
+        body.advance(2);
+        body.copy_to_slice(&mut request.called);
+        body.copy_to_slice(&mut request.calling);
+        body.copy_to_slice(&mut request.reserved);
+        while let Some((kind, value)) = item(&mut body)? {
+            match kind {
+                0x10 => request.application_context = value,
+                0x20 if request.contexts.len() < MAX_CONTEXTS => {
+                    let proposed = proposed(value)?;
+                    // Which of the two would the answer be about?
+                    if request.contexts.iter().any(|one| one.id == proposed.id) {
+                        return Err(RequestError);
+                    }
+                    request.contexts.push(proposed);
+                }
+                0x20 => return Err(RequestError),
+                0x50 => request.user_information(value)?,
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+
+    fn user_information(&mut self, mut items: Bytes) -> Result<()> {
+        while let Some((kind, mut value)) = item(&mut items)? {
+            match kind {
+                0x51 if value.len() == 4 => self.max_pdu_bytes = value.get_u32(),
+                0x51 => return Err(RequestError),
+                0x53 => self.asynchronous = true,
+                0x54 if self.roles.len() < MAX_CONTEXTS => {
+                    if value.len() < 4 {
+                        return Err(RequestError);
+                    }
+                    let length = usize::from(value.get_u16());
+                    if value.len() != length + 2 {
+                        return Err(RequestError);
+                    }
+                    let class = value.split_to(length);
+                    self.roles.push((class, value.get_u8() == 1));
+                }
+                0x58 => user_identity(value)?,
+                // Implementation names and extended negotiation change nothing here.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// User identity (PS3.7 table D.3-14): not used, because whoever wants to be known shows a
+/// certificate; but a request with a broken one is broken.
+fn user_identity(mut value: Bytes) -> Result<()> {
+    if value.len() < 2 {
+        return Err(RequestError);
+    }
+    value.advance(2);
+    for _field in ["primary", "secondary"] {
+        if value.len() < 2 {
+            return Err(RequestError);
+        }
+        let length = usize::from(value.get_u16());
+        if length > value.len() {
+            return Err(RequestError);
+        }
+        value.advance(length);
+    }
+    Ok(())
+}
+
+/// The next item: type, reserved byte, length, value.
+fn item(items: &mut Bytes) -> Result<Option<(u8, Bytes)>> {
+    if items.is_empty() {
+        return Ok(None);
+    }
+    if items.len() < 4 {
+        return Err(RequestError);
+    }
+    let kind = items.get_u8();
+    items.advance(1);
+    let length = usize::from(items.get_u16());
+    if length > items.len() {
+        return Err(RequestError);
+    }
+    Ok(Some((kind, items.split_to(length))))
+}
+
+/// PS3.8 table 9-13.
+fn proposed(mut value: Bytes) -> Result<Proposed> {
+    if value.len() < 4 {
+        return Err(RequestError);
+    }
+    let id = value.get_u8();
+    value.advance(3);
+    let transfer_syntaxes = value.clone();
+    let mut abstract_syntax = Bytes::new();
+    while let Some((kind, name)) = item(&mut value)? {
+        if kind == 0x30 {
+            abstract_syntax = name;
+        }
+    }
+    Ok(Proposed {
+        id,
+        abstract_syntax,
+        transfer_syntaxes,
+    })
+}
+
+/// A UID without its padding; `None` for what is too long or no text.
+pub(crate) fn name(bytes: &Bytes) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let text = text.trim_end_matches(['\0', ' ']);
+    (text.len() <= MAX_NAME_BYTES).then_some(text)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn item(kind: u8, value: &[u8]) -> Vec<u8> {
+        [&[kind, 0][..], &(value.len() as u16).to_be_bytes(), value].concat()
+    }
+
+    pub(crate) fn context(id: u8, abstract_syntax: &str, syntaxes: &[&str]) -> Vec<u8> {
+        let mut value = vec![id, 0, 0, 0];
+        value.extend(item(0x30, abstract_syntax.as_bytes()));
+        for syntax in syntaxes {
+            value.extend(item(0x40, syntax.as_bytes()));
+        }
+        item(0x20, &value)
+    }
+
+    /// A body with the given items after its fixed part.
+    pub(crate) fn body(called: &[u8; 16], calling: &[u8; 16], items: &[Vec<u8>]) -> Bytes {
+        let mut body = vec![0, 1, 0, 0];
+        body.extend_from_slice(called);
+        body.extend_from_slice(calling);
+        body.extend_from_slice(&[0; 32]);
+        body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
+        body.extend(items.iter().flatten());
+        body.into()
+    }
+
+    const AE: &[u8; 16] = b"A               ";
+
+    #[test]
+    fn what_is_not_known_is_skipped_and_what_is_known_is_read() {
+        let user = [
+            item(0x51, &16384u32.to_be_bytes()),
+            item(0x53, &[0, 5, 0, 5]),
+            item(0x54, &[0, 3, b'1', b'.', b'2', 1, 0]),
+            item(0x58, &[1, 1, 0, 1, b'u', 0, 0]),
+            item(0x7F, b"who knows"),
+        ];
+        let items = [
+            item(0x99, b"a stranger"),
+            context(1, "1.2", &["1.3\0", "1.4"]),
+            item(0x50, &user.concat()),
+        ];
+        let request = Request::parse(body(AE, AE, &items)).unwrap();
+        assert_eq!((request.max_pdu_bytes, request.asynchronous), (16384, true));
+        assert_eq!(request.roles, [(Bytes::from_static(b"1.2"), true)]);
+        let syntaxes: Vec<_> = request.contexts[0].transfer_syntaxes().collect();
+        let names: Vec<_> = syntaxes.iter().filter_map(name).collect();
+        assert_eq!(names, ["1.3", "1.4"]);
+    }
+
+    #[test]
+    fn a_context_number_stands_for_one_context() {
+        let twice = [context(1, "1.2", &["1.3"]), context(1, "1.4", &["1.3"])];
+        assert!(Request::parse(body(AE, AE, &twice)).is_err());
+        let many: Vec<_> = (0..=255).map(|id| context(id, "1.2", &["1.3"])).collect();
+        assert!(Request::parse(body(AE, AE, &many)).is_err(), "256 contexts");
+        let most: Vec<_> = (0..128)
+            .map(|n| context(2 * n + 1, "1.2", &["1.3"]))
+            .collect();
+        assert_eq!(
+            Request::parse(body(AE, AE, &most)).unwrap().contexts.len(),
+            128
+        );
+    }
+
+    #[test]
+    fn a_user_identity_is_skipped_when_whole_and_refused_when_broken() {
+        for (identity, good) in [
+            (&[1, 0, 0, 1, b'u', 0, 0][..], true),
+            (&[9, 9, 0, 0, 0, 2, b'p', b'p'], true),
+            (&[1, 0, 0, 9, b'u', 0, 0], false),
+            (&[1, 0, 0, 1, b'u'], false),
+            (&[1], false),
+        ] {
+            let items = [item(0x50, &item(0x58, identity))];
+            assert_eq!(
+                Request::parse(body(AE, AE, &items)).is_ok(),
+                good,
+                "{identity:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_cut_anywhere_inside_an_item_is_malformed() {
+        let whole = body(AE, AE, &[context(1, "1.2", &["1.3"])]);
+        let ends = [68, 68 + 25, whole.len()];
+        for length in 0..whole.len() {
+            let cut = Request::parse(whole.slice(..length));
+            assert_eq!(cut.is_ok(), ends.contains(&length), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(request) = Request::parse(bytes.into()) {
+                for proposed in &request.contexts {
+                    prop_assert!(proposed.transfer_syntaxes().count() < 100);
+                }
+            }
+        }
+
+        #[test]
+        fn no_change_of_a_good_request_makes_it_panic(at in 0usize..200, byte in any::<u8>()) {
+            let mut bytes = body(AE, AE, &[
+                context(1, "1.2", &["1.3", "1.4"]),
+                item(0x50, &item(0x54, &[0, 3, b'1', b'.', b'2', 1, 0])),
+            ]).to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            drop(Request::parse(bytes.into()));
+        }
+    }
+}
