@@ -1,1 +1,1 @@
-from . import association, dimse
+from . import association, dimse, storage

@@ -432,7 +432,7 @@ for number, what, data in (
     (63, "with a group length of 0", command(echo_rq()[12:], group_length=0)),
     (64, "with a group length that is too long", command(echo_rq()[12:], group_length=5000)),
     (65, "with elements out of order", command(element(0x800, u16(0x101)) + element(0x110, u16(1)) + element(0x100, u16(0x30)) + element(2, padded(VERIFICATION)))),
-    (66, "with the retired length to end and recognition code", command(element(1, bytes(4)) + echo_rq()[12:40] + element(0x10, b"ACR-NEMA 2.0") + echo_rq()[40:])),
+    (66, "with the retired length to end and recognition code", command(element(1, bytes(4)) + echo_rq()[12:38] + element(0x10, b"ACR-NEMA 2.0") + echo_rq()[38:])),
     (67, "with an unknown element", command(echo_rq()[12:] + element(0x5110, b"NEW "))),
     (68, "with the affected SOP class UID padded by a space", command(element(2, VERIFICATION.encode() + b" ") + echo_rq()[12 + 8 + 18 :])),
 ):
