@@ -1,1 +1,1 @@
-from . import association, dimse, storage
+from . import association, dimse, storage, encoding
