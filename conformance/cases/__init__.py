@@ -1,1 +1,1 @@
-from . import association, dimse, storage, encoding
+from . import association, dimse, storage, encoding, phi
