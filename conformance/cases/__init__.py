@@ -1,1 +1,5 @@
-from . import association, dimse, storage, encoding, phi
+"""The cases, one module per group. Importing them fills the catalogue."""
+
+from . import association, dimse, encoding, hostile, phi, storage
+
+__all__ = ["association", "dimse", "encoding", "hostile", "phi", "storage"]
