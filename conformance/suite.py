@@ -145,6 +145,11 @@ class Target:
         return self.host, self.port
 
 
+def calling_title(case: str, seed: str) -> str:
+    """The calling AE title of a case in a run: at most 16 characters."""
+    return f"{case.replace('-', '_')}_{hashlib.sha256(seed.encode()).hexdigest()[:7].upper()}"[:16]
+
+
 @dataclass
 class Try:
     """One run of one case against one receiver."""
@@ -167,8 +172,8 @@ class Try:
 
     @property
     def calling(self) -> str:
-        """This case's own AE title, so that the control socket can tell the cases apart."""
-        return self.target.calling or self.case.id.replace("-", "_")
+        """This case's own AE title, so that the control socket can tell cases and runs apart."""
+        return self.target.calling or calling_title(self.case.id, self.target.seed)
 
     def uid(self) -> str:
         """A new UID, the same in every run with the same seed (PS3.5 section B.2)."""
@@ -242,6 +247,17 @@ class Try:
         """Fails with `problem`."""
         if not condition:
             raise Failed(problem)
+
+    def served_again(self, source: str | None = None) -> None:
+        """The same after a burst from this address: until then its own limit may turn it away."""
+        deadline = time.monotonic() + self.target.patience
+        while True:
+            try:
+                self.alive(source)
+                return
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
 
     def alive(self, source: str | None = None) -> float:
         """A new association and a C-ECHO; seconds that they took."""

@@ -300,22 +300,23 @@ for number, what, count, act in (
         f"{count} connections {what}",
         PROBES,
         f"{count} connections one after the other, each {what}",
-        "others are served; with --pid: no file descriptor is lost",
+        "others are served",
+        when="alone",
     )
     def _(t: Try, count: int = count, act: Callable[[Connection], object] = act) -> None:
         for _ in range(count):
             act(t.connect())
-        t.alive()
+        t.served_again()
 
 
-@case("HP-053", "A reset before the acceptance is read", PROBES, "100 requests, each followed by RST at once", "others are served")
+@case("HP-053", "A reset before the acceptance is read", PROBES, "100 requests, each followed by RST at once", "others are served", when="alone")
 def _(t: Try) -> None:
     data = t.request().encode()
     for _ in range(100):
         connection = t.connect()
         connection.send(data)
         connection.reset()
-    t.alive()
+    t.served_again()
 
 
 def fds(pid: int) -> int:
@@ -495,15 +496,7 @@ def _(t: Try) -> None:
         t.match(connection.answer(), Expect(("RJ 2/3/?", "AC", *ENDED), ("RJ 2/3/2", "CLOSED")))
     finally:
         crowd.close()
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            t.alive(SOURCES[0])
-            return
-        except Failed:
-            if time.monotonic() > deadline:
-                raise
-            t_wait(0.1)
+    t.served_again(SOURCES[0])
 
 
 @case("HP-064", "A request of one byte a second is cut off", "PS3.8 9.1.4: ARTIM timer", "an A-ASSOCIATE-RQ, one byte a second", "CLOSED or ABORT within 60 s", slow=True, limit=90.0)
@@ -567,7 +560,7 @@ def _(t: Try) -> None:
     for _ in range(10_000):
         t.connect().close()
         t.open.clear()
-    t.alive()
+    t.served_again()
     if pid:
         deadline = time.monotonic() + 20
         while fds(pid) > before[1] + 2 and time.monotonic() < deadline:
