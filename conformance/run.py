@@ -109,8 +109,8 @@ class Runner:
         with ThreadPoolExecutor(jobs) as pool:
             return list(pool.map(self.one, chosen))
 
-    def one(self, case: Case) -> Result:
-        """One case, within its limit."""
+    def one(self, case: Case, again: bool = False) -> Result:
+        """One case, within its limit; `again` on a receiver that was just started."""
         severity = case.severity_for(self.target.profile)
         if self.dead:
             return Result(case, FAIL, severity, why="not run: the receiver no longer answers")
@@ -135,25 +135,29 @@ class Runner:
             watchdog.cancel()
             t.close()
         result = Result(case, verdict, severity, time.monotonic() - started, t.got, why, t.notes)
-        if verdict == FAIL:
-            self.say(f"{case.id} {severity} FAIL  {case.title}: {why}")
-            self._recover(result)
+        if verdict != FAIL:
+            return result
+        if self._recover(result) and not again:
+            # The fault may be an earlier case's: judged on a receiver that is fresh.
+            second = self.one(case, again=True)
+            second.notes["fresh"] = True
+            return second
+        self.say(f"{case.id} {severity} FAIL  {case.title}: {result.why}")
         return result
 
-    def _recover(self, result: Result) -> None:
-        """After a failure: the receiver must answer again, or is started again."""
+    def _recover(self, result: Result) -> bool:
+        """After a failure: the receiver must answer again, or is started again (then true)."""
         with self.lock:
             if self.dead or self._answers(RECOVERY_S if self.on_dead is None else 5.0):
-                return
-            again = self.on_dead() if self.on_dead else None
-            if again is None:
+                return False
+            result.why += "; the receiver did not serve any more"
+            fresh = self.on_dead() if self.on_dead else None
+            if fresh is None:
                 self.dead = True
-                result.why += "; the receiver did not serve any more"
-                return
-            self.target = again
+                return False
+            self.target = fresh
             self.restarts += 1
-            result.notes["restarted"] = True
-            result.why += "; the receiver had to be restarted"
+            return True
 
     def _answers(self, within: float) -> bool:
         deadline = time.monotonic() + within

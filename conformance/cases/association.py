@@ -703,7 +703,7 @@ negotiation(
     "PS3.8 9.3.2.3",
     "implementation class sub-item with length 4,000",
     lambda t: t.request(user=item(0x50, max_length(16384) + item(0x52, IMPLEMENTATION.encode(), length=4000))),
-    Expect(REFUSED + ("AC",), REFUSED),
+    Expect((*REFUSED, "AC"), REFUSED),
 )
 
 # --- optional negotiation --------------------------------------------------------------------------
@@ -756,6 +756,7 @@ for number, scu, scp in ((112, 1, 0), (113, 1, 1), (114, 0, 1), (115, 0, 0)):
         ),
         with_then(ACCEPTED, "54H absent or granting no more than proposed"),
         _roles(CR, (scu, scp)),
+        generic_severity=SHOULD if (scu, scp) == (0, 0) else None,
     )
 negotiation(
     "UL-116",

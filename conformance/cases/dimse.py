@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from ..dataset import encode, image
+from ..dataset import LITTLE, encode, image, sequence, string
 from ..peer import (
     CR,
     EXPLICIT,
@@ -720,8 +720,9 @@ def _(t: Try) -> None:
     body += element(0x800, u16(0)) + element(0x1001, padded("1.2.840.10008.1.20.1.1")) + element(0x1008, u16(1))
     made.connection.send(p_data(pdv(3, 3, command(body))))
     transaction = padded(t.uid())
+    referenced = sequence(8, 0x1199, [string(8, 0x1150, "UI", CR), string(8, 0x1155, "UI", t.uid())])
     data = b"\x08\0\x95\x11UI" + struct.pack("<H", len(transaction)) + transaction
-    made.send_data(data, 3)
+    made.send_data(data + referenced.encode(LITTLE), 3)
     answer = t.match(made.answer(), ("STATUS *",))
     made.checked(answer, 0x8130, 5, 3)
     made.connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import time
@@ -305,10 +304,11 @@ for number, what, uid in (
     def _(t: Try, uid: str | bytes = uid) -> None:
         made = t.storing()
         data = encode(image(uid, t.uid()), EXPLICIT)
-        answer = made.store(data, None if uid == "" else uid)
+        # As bytes: what is no UID need not come back unchanged.
+        answer = made.store(data, uid.encode() if isinstance(uid, str) and uid else uid or None)
         t.match(answer, Expect(HANDLED, ("STATUS 0117", "STATUS A9??", "STATUS C???")))
         for folder in ("/", "/tmp", "/etc", *(str(one) for path in t.target.scan for one in (path.parent, path.parent.parent))):
-            found = [name for name in os.listdir(folder) if name.startswith(ESCAPE)]
+            found = [path for path in Path(folder).iterdir() if path.name.startswith(ESCAPE)]
             t.check(not found, f"a file was written to {folder}")
         made.after(answer)
 
