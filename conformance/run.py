@@ -71,6 +71,7 @@ def missing_need(case: Case, target: Target) -> str | None:
         "max-object": target.max_object is not None,
         "quota": target.quota,
         "metrics": target.metrics is not None,
+        "tls-port": target.tls_port is not None,
     }
     return next((need for need in case.needs if not has[need]), None)
 
@@ -226,7 +227,7 @@ def catalogue() -> str:
         f"{len(CATALOGUE.cases)} cases, {sum(not case.slow for case in CATALOGUE.cases)} of them in the fast part. "
         "An expectation lists every allowed outcome: `AC`, `RJ result/source/reason`, `ABORT source/reason`, "
         "`RELEASE-RP`, `STATUS` of a DIMSE response, `CLOSED` (the transport connection ended); `?` is any digit, "
-        "`*` anything. Where the standard leaves a choice all of it is allowed, and the cloister profile narrows it. "
+        "`*` anything; `REFUSED`: the TLS handshake, or closed after it. Where the standard leaves a choice all of it is allowed, and the cloister profile narrows it. "
         "After each case the same or a new association must work.",
     ]
     for group, name in GROUPS.items():
@@ -259,6 +260,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--pid", type=int, help="the receiver's process, for memory and file descriptors")
     parser.add_argument("--max-object", type=int, metavar="BYTES", help="longest object that the receiver takes")
     parser.add_argument("--quota", action="store_true", help="the receiver's storage is small enough to be filled")
+    parser.add_argument("--tls-port", type=int, help="the receiver's port with TLS")
+    parser.add_argument("--tls-files", type=Path, metavar="DIR", help="ca.crt; peer, other, foreign, expired, revoked .crt and .key, as far as there are")
+    parser.add_argument("--tls-ae", metavar="AE", help="the AE title that peer.crt is for")
     parser.add_argument("--fast", action="store_true", help="the part that make test runs")
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="cases by id or pattern")
     parser.add_argument("--jobs", type=int, default=4, help="cases at a time")
@@ -295,6 +299,9 @@ def target_of(parsed: argparse.Namespace) -> Target:
         patience=parsed.patience,
         max_object=parsed.max_object,
         quota=parsed.quota,
+        tls_port=parsed.tls_port,
+        tls_files=parsed.tls_files,
+        tls_ae=parsed.tls_ae,
         names=parsed.name,
     )
 

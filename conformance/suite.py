@@ -116,6 +116,7 @@ GROUPS = {
     "EN": "Encoding (PS3.5)",
     "PH": "Placement of identifiers",
     "HP": "Hostile peers",
+    "TL": "TLS (PS3.15 annex B.12)",
 }
 
 
@@ -137,6 +138,9 @@ class Target:
     patience: float = 10.0
     max_object: int | None = None
     quota: bool = False
+    tls_port: int | None = None
+    tls_files: Path | None = None
+    tls_ae: str | None = None
     names: str = "receiver"
 
     @property
