@@ -16,7 +16,10 @@ const PYTHON_IS_NEW_ENOUGH: &str = "import sys; sys.exit(sys.version_info < (3, 
 /// The Python of `make setup-test`, or the machine's.
 async fn python() -> Result<Option<PathBuf>> {
     let ours = workspace_root().join(".venv/bin/python");
-    let candidates = [Some(ours).filter(|path| path.is_file()), find_tool("python3")];
+    let candidates = [
+        Some(ours).filter(|path| path.is_file()),
+        find_tool("python3"),
+    ];
     for python in candidates.into_iter().flatten() {
         let mut check = Command::new(&python);
         if run(check.args(["-c", PYTHON_IS_NEW_ENOUGH]), &[])
