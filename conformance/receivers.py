@@ -396,7 +396,12 @@ def full_disk(args: argparse.Namespace, name: str, profile: str, seed: str) -> l
 
 def board() -> str:
     """SCOREBOARD.md."""
-    documents = [json.loads((RESULTS / f"{name}-generic.json").read_text()) for name in RECEIVERS if (RESULTS / f"{name}-generic.json").is_file()]
+    found = [RESULTS / f"{name}-generic.json" for name in RECEIVERS]
+    documents = [json.loads(path.read_text()) for path in found if path.is_file()]
+    severities = {case.id: case.severity_for("generic") for case in CATALOGUE.cases}
+    for document in documents:
+        # What a failure weighs is the catalogue's to say, not that of an older run.
+        document["cases"] = [case | {"severity": severities[case["id"]]} for case in document["cases"] if case["id"] in severities]
     lines = [
         "# Scoreboard",
         "",
@@ -406,7 +411,8 @@ def board() -> str:
         "temporary folder, with the options named. An answer counts when it comes within 5 s; later is SILENT. A receiver",
         "that no longer served was started again and the case repeated on the fresh one (restarts). The figures are",
         "those of these versions. `passed/applicable`: cases about what a receiver does not offer (n/a) and cases",
-        "that could not run (skipped) are not counted.",
+        "that could not run (skipped) are not counted. What each case is about is in [CASES.md](CASES.md); ST-075 fills",
+        f"a disk of {QUOTA_MIB} MiB.",
         "",
         "| receiver | version | options | date | " + " | ".join(GROUPS) + " | all | must failed | should failed | restarts |",
         "|---" * (len(GROUPS) + 8) + "|",
@@ -416,7 +422,8 @@ def board() -> str:
         for group in [*GROUPS, ""]:
             mine = [case for case in document["cases"] if case["id"].startswith(group)]
             count = Counter(case["verdict"] for case in mine)
-            cells.append(f"{count[PASS]}/{len(mine) - count[NOT_APPLICABLE] - count[SKIPPED]}")
+            counted = len(mine) - count[NOT_APPLICABLE] - count[SKIPPED]
+            cells.append(f"{count[PASS]}/{counted}" if counted else "not run")
         failed = Counter(case["severity"] for case in document["cases"] if case["verdict"] == FAIL)
         cells += [str(failed["must"]), str(failed["should"]), str(document["restarts"])]
         lines.append("| " + " | ".join(cells) + " |")

@@ -1132,6 +1132,8 @@ def _(t: Try) -> None:
     "RELEASE-RP, CLOSED within 60 s",
     slow=True,
     limit=90.0,
+    # The standard has the timer, but no figure.
+    generic_severity=SHOULD,
 )
 def _(t: Try) -> None:
     made = t.associate([context(1)])
@@ -1201,6 +1203,8 @@ def _(t: Try) -> None:
     "RJ; CLOSED within 60 s",
     slow=True,
     limit=90.0,
+    # The standard has the timer, but no figure.
+    generic_severity=SHOULD,
 )
 def _(t: Try) -> None:
     connection = t.connect()
@@ -1219,6 +1223,8 @@ def _(t: Try) -> None:
     "CLOSED within 60 s",
     slow=True,
     limit=90.0,
+    # The standard has the timer, but no figure.
+    generic_severity=SHOULD,
 )
 def _(t: Try) -> None:
     took = closed_within(t.connect(), 60)
