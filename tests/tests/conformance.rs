@@ -72,3 +72,17 @@ async fn the_fast_cases_pass() -> Result<()> {
     }
     harness.stop().await
 }
+
+/// The suite itself: it fails receivers that are wrong, and the published catalogue is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_can_fail() -> Result<()> {
+    let Some(python) = python().await? else {
+        skipped("conformance self-test", "no Python 3.11");
+        return Ok(());
+    };
+    let script = workspace_root().join("conformance/selftest.py");
+    let output = run(Command::new(python).arg(script), &[]).await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(())
+}
