@@ -339,6 +339,7 @@ for number, what, data in (
         f"24 open connections that {what}; a C-ECHO on a new association",
         "STATUS 0000",
         when="alone",
+        generic_severity=SHOULD,
     )
     def _(t: Try, data: bytes | None = data) -> None:
         held = [t.connect() for _ in range(24)]
@@ -554,7 +555,7 @@ def _(t: Try) -> None:
         t.check(growth <= 1024, f"RSS grew by {growth} KiB")
 
 
-@case("HP-068", "10,000 connections opened and closed", PROBES, "10,000 connections one after the other", "others are served; with --pid: RSS grows by at most 8 MiB, file descriptors come back", slow=True, when="alone", limit=180.0)
+@case("HP-068", "10,000 connections opened and closed", PROBES, "10,000 connections one after the other", "others are served; with --pid: RSS grows by at most 8 MiB, file descriptors come back", slow=True, when="alone", limit=180.0, generic_severity=SHOULD)
 def _(t: Try) -> None:
     pid = t.target.pid
     before = (rss_kb(pid), fds(pid)) if pid else (0, 0)
@@ -571,7 +572,7 @@ def _(t: Try) -> None:
         t.check(rss_kb(pid) - before[0] <= 8192, f"RSS grew by {rss_kb(pid) - before[0]} KiB")
 
 
-@case("HP-069", "Unfinished requests of 64 KiB cost little", "io-dicom#40; issue 4: at most 1 MB for any request of 64 KB", "24 requests of 64 KiB without their last byte, held open", "others are served; with --pid: RSS grows by at most 1 MiB for each", slow=True, when="alone", limit=60.0)
+@case("HP-069", "Unfinished requests of 64 KiB cost little", "io-dicom#40; issue 4: at most 1 MB for any request of 64 KB", "24 requests of 64 KiB without their last byte, held open", "others are served; with --pid: RSS grows by at most 1 MiB for each", slow=True, when="alone", limit=60.0, generic_severity=SHOULD)
 def _(t: Try) -> None:
     if t.target.pid is None:
         raise NotApplicable("no process id")

@@ -369,16 +369,21 @@ def send_pixels(made: Association, instance: str, study: str, pixels: int) -> No
 
 
 def rss_kb(pid: int) -> int:
-    """Resident memory of a process and its children, in KiB."""
-    total = 0
+    """Memory of a process and its children, in KiB: what children share with it counts once."""
+    total = _field(Path(f"/proc/{pid}/status"), "VmRSS:")
     for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-        except (OSError, ValueError):
-            continue
-        if int(fields["Pid"]) == pid or int(fields["PPid"]) == pid:
-            total += int(fields.get("VmRSS", "0 kB").split()[0])
+        if _field(status, "PPid:") == pid:
+            total += _field(status.parent / "smaps_rollup", "Private_Clean:")
+            total += _field(status.parent / "smaps_rollup", "Private_Dirty:")
     return total
+
+
+def _field(path: Path, name: str) -> int:
+    try:
+        found = [line.split() for line in path.read_text().splitlines() if line.startswith(name)]
+    except OSError:
+        return 0
+    return int(found[0][1]) if found else 0
 
 
 for number, size, slow, limit in ((71, 1 << 20, False, 30.0), (72, 16 << 20, False, 60.0), (73, 256 << 20, True, 300.0)):
