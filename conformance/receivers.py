@@ -16,6 +16,7 @@ import dataclasses
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -427,12 +428,12 @@ def board() -> str:
             cells.append(f"{count[PASS]}/{counted}" if counted else "not run")
         failed = Counter(case["severity"] for case in document["cases"] if case["verdict"] == FAIL)
         silent = sum(
-            case["verdict"] == FAIL and case["severity"] == "must" and "SILENT" in case["why"]
+            case["verdict"] == FAIL and case["severity"] == "must" and bool(re.search("(got|:) SILENT", case["why"]))
             for case in document["cases"]
         )
         cells += [str(failed["must"]), str(silent), str(failed["should"]), str(document["restarts"])]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "## Measured", "", "C-ECHO (associate, echo, release) while 1,000 hostile connections are held; milliseconds at the 99th percentile, and how many failed.", ""]
+    lines += ["", "## Measured", "", "C-ECHO (associate, echo, release) while 1,000 hostile connections are held; milliseconds at the 99th percentile of 200, or how many failed (given up after more than ten). Other jobs ran on the machine.", ""]
     measured = {"HP-059": "silent, eight addresses", "HP-060": "1 byte/s, eight addresses", "HP-061": "silent, one address", "HP-062": "1 byte/s, one address"}
     lines += ["| receiver | " + " | ".join(measured.values()) + " |", "|---" * (len(measured) + 1) + "|"]
     for document in documents:
@@ -441,7 +442,7 @@ def board() -> str:
         for number in measured:
             notes = by_id.get(number, {}).get("notes", {})
             failed = notes.get("failed", 0)
-            cells.append("not run" if "p99_ms" not in notes else f"{notes['p99_ms']:.0f}" + (f", {failed} failed" if failed else ""))
+            cells.append("not run" if "p99_ms" not in notes else f"{failed} failed" if failed else f"{notes['p99_ms']:.0f}")
         lines.append("| " + " | ".join(cells) + " |")
     for document in documents:
         failed = [case for case in document["cases"] if case["verdict"] == FAIL and case["severity"] == "must"]
