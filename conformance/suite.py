@@ -187,6 +187,8 @@ class Try:
 
     def connect(self, source: str | None = None, patience: float | None = None) -> Connection:
         """A new connection."""
+        if time.monotonic() > self.until:
+            raise Failed(f"not done within {self.case.limit:.0f} s")
         try:
             made = Connection(self.target.address, source, patience or self.target.patience, self.until)
         except OSError as error:
