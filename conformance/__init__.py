@@ -1,0 +1,1 @@
+"""The DICOM conformance suite of Cloister; `run.py` is the way in."""
