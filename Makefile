@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test soak lint release train eval-model test-training clean
+.PHONY: help setup setup-test build demo test soak conformance scoreboard fuzz lint release train eval-model test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,20 @@ test: setup-test ## All tests, real senders included; prints SKIPPED where a too
 soak: setup-test ## Twenty kill runs
 	$(BUILD)
 	CLOISTER_KILL_RUNS=20 $(CARGO) test --locked -p cloister-tests --test kill -- --nocapture
+
+conformance: setup-test ## The whole conformance suite against our DICOM port (about 4 minutes)
+	$(BUILD)
+	.venv/bin/python conformance/selftest.py
+	.venv/bin/python conformance/receivers.py run cloister --binaries target/debug --jobs 4
+
+scoreboard: setup-test ## The suite against every receiver found here; writes conformance/SCOREBOARD.md
+	$(BUILD)
+	.venv/bin/python conformance/receivers.py score --binaries target/debug
+
+SECONDS_EACH ?= 60
+fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)
+	for target in data_set charset frame gate; do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=1024; done
 
 lint: setup ## Format, clippy at -D warnings, documentation
 	$(CARGO) fmt --all --check

@@ -19,7 +19,7 @@
 //! max_pdu_bytes = 131072
 //! max_object_bytes = 2147483648
 //! max_objects = 10000                  # per association
-//! max_connections = 256
+//! max_connections = 512
 //! max_connections_per_peer = 32
 //! request_timeout_ms = 10000           # until the A-ASSOCIATE-RQ is complete
 //! idle_timeout_ms = 30000              # for each PDU
