@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test soak conformance scoreboard fuzz lint release train eval-model test-training clean
+.PHONY: help setup setup-test build demo test soak conformance scoreboard bench fuzz lint release train eval-model test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ conformance: setup-test ## The whole conformance suite against our DICOM port (a
 scoreboard: setup-test ## The suite against every receiver found here; writes conformance/SCOREBOARD.md
 	$(BUILD)
 	.venv/bin/python conformance/receivers.py score --binaries target/debug
+
+bench: release setup-test ## Time C-STORE beside the receivers that are installed
+	.venv/bin/python bench/cstore.py --binaries target/release
 
 SECONDS_EACH ?= 60
 fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)

@@ -145,6 +145,8 @@ class Cloister(Receiver):
 
     name = "cloister"
     called = "CLOISTER"
+    #: calling AE titles beside those of the cases
+    more_callers: tuple[str, ...] = ()
     options = "cloister-dicom-scp, debug build, defaults, calling AE titles on a list, max_object_bytes 300 MiB"
 
     def found(self) -> bool:
@@ -158,7 +160,7 @@ class Cloister(Receiver):
         if not state.is_dir():
             self._install(state)
         (state / "dicom-scp" / "ready.json").unlink(missing_ok=True)
-        callers = [calling_title(case.id, self.seed) for case in [*CATALOGUE.cases, PROBE]]
+        callers = [calling_title(case.id, self.seed) for case in [*CATALOGUE.cases, PROBE]] + list(self.more_callers)
         (state / "dicom-scp.toml").write_text(CONFIG.format(callers=json.dumps(callers), models=HERE.parent / "models", max_object=MAX_OBJECT))
         return [str(self.args.binaries / "cloister-dicom-scp"), "--config", str(state / "dicom-scp.toml")]
 
@@ -218,6 +220,8 @@ file = "directory.jsonl"
 enrolment_key = "pki/enrolment.pub"
 [route]
 default_recipient = "group:radiology"
+[spool]
+min_free_bytes = 8388608
 [study]
 quiet_ms = 3600000
 query = "Findings and impression"
