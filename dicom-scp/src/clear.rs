@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use cloister_deid::gate;
+use cloister_log::LogError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -99,7 +100,13 @@ pub(crate) async fn clear(spool: &Spool, redacted: Redacted) -> Result<(), StepE
         study_pseudonym,
         meta,
     };
-    spool.append(record).await.map_err(Later::from)?;
+    let appended = spool.append(record).await.inspect_err(|error| {
+        // In the other cases the record may be there after a restart, and then it needs its file.
+        if matches!(error, LogError::Full | LogError::TooLarge) {
+            spool.discard_cleared(file);
+        }
+    });
+    appended.map_err(Later::from)?;
     metric::step(Step::Clear, started.elapsed());
     Ok(())
 }

@@ -52,6 +52,7 @@
 //! wrapping = "pki/wrapping.key"                  # 32 bytes
 //! wrapping_previous = []                         # open what was wrapped before; newest first, until
 //!                                                # `cloister vault rotate` has wrapped it again
+//!                                                # and said so: it fails while a key opens with none
 //! pseudonym = "pki/pseudonym.key"                # 32 bytes; read at every start, counts at the first
 //! manifest_signing = "pki/manifest-signing.key"  # Ed25519, PKCS#8 PEM
 //! audit_signing = "pki/audit-dicom-scp.key"      # Ed25519, PKCS#8 PEM
@@ -69,7 +70,7 @@
 //! referring_physician = "Doe^*"           # (0008,0090)
 //! recipient = "spiffe://example.org/clinician/house"
 //!
-//! [[modality]]                         # what is known about a calling AE
+//! [[modality]]                         # what is known about a calling AE; one of each
 //! calling_ae = "CT_1"
 //! issuer = "WARD-7"                    # default: receive.default_issuer
 //! identity = "spiffe://example.org/modality/ct-1"   # or "dns:NAME", "cn:NAME", "sha256:HEX"; or a
@@ -88,8 +89,10 @@
 //! quarantined_days = 30                # after an object went to quarantine; the later of both counts
 //!
 //! [control]
-//! operators = []                       # user ids that may release, purge, retry and use the vault;
-//!                                      # empty = only the one that the room runs as
+//! operators = []                       # user ids that may release, purge, retry, discard and use the
+//!                                      # vault; empty = only the one that the room runs as. Nobody
+//!                                      # but that one and root (0) can open the socket, so any other
+//!                                      # is an error
 //!
 //! [deidentify]                         # beside the Basic profile of PS3.15, which is always applied
 //! options = []                         # of E.3: retain-safe-private, retain-uids,

@@ -14,7 +14,7 @@
 //!      "releasable":false,"why_not":"…"}]}
 //! → {"list":"counts"}
 //! ← {"counts":{"objects":2,"studies":1,"waiting":0,"pending":0,"forwarded":1,"quarantined":0,"dead":0}}
-//! → {"studies":{"retry":"5f…"}}                          ← {"done":"retried"}
+//! → {"studies":{"retry":"5f…"}}, "discard" likewise      ← {"done":"retried"}, {"done":"discarded"}
 //! → {"quarantine":{"show":"9c…"}}                        ← {"shown":{…}}
 //! → {"quarantine":{"release":"9c…"}}, "purge" likewise   ← {"done":"released"}, {"done":"purged"}
 //! → {"vault":{"lookup":"2.25.…"}}                        ← {"identities":[{…}]}
@@ -88,6 +88,8 @@ pub enum List {
 pub enum StudyRequest {
     /// Try a dead letter again.
     Retry(String),
+    /// Erase a dead letter.
+    Discard(String),
 }
 
 /// What can be done about an object in quarantine, named by its id.
@@ -151,6 +153,8 @@ pub enum Answer {
 pub enum Done {
     /// A dead letter is tried again.
     Retried,
+    /// A dead letter is erased.
+    Discarded,
     /// An object waits for its study's next version.
     Released,
     /// An object is erased.

@@ -11,7 +11,7 @@ use crate::spool::Id;
 /// The spool cannot do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
-    #[error("a directory of the spool could not be synced; restart when the disk is mended")]
+    #[error("what stands on the spool's disk is not known; restart when the disk is mended")]
     Distrusted,
     #[error("no space left in the spool")]
     Full,
@@ -23,12 +23,16 @@ pub(crate) enum SpoolError {
     Log(#[source] LogError),
     #[error("the file of acknowledged object {object} is missing")]
     Missing { object: Id },
-    #[error("spool/current names a log that is not there")]
+    #[error("the spool's log is not there, but there are traces of one")]
     NoLog,
+    #[error("{keys} keys cannot be opened with any wrapping key, so the keyring keeps its own")]
+    NotRenewed { keys: u32 },
     #[error("no randomness")]
     Randomness,
     #[error("record {sequence} of the spool's log is not one of this version")]
     Record { sequence: u64 },
+    #[error("the vault's keys have changed meanwhile")]
+    Rotated,
     #[error("a sealed file was changed or cut")]
     Sealed,
 }

@@ -51,6 +51,7 @@ impl Refusal {
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Erased {
+    Discard,
     Purge,
     Retention,
 }
@@ -58,6 +59,7 @@ pub(crate) enum Erased {
 impl Erased {
     const fn label(self) -> &'static str {
         match self {
+            Self::Discard => "discard",
             Self::Purge => "purge",
             Self::Retention => "retention",
         }
@@ -272,7 +274,7 @@ pub(crate) fn describe() {
     for reason in DeadReason::ALL {
         counter!(DEAD_LETTERS, "reason" => reason.code()).increment(0);
     }
-    for erased in [Erased::Purge, Erased::Retention] {
+    for erased in [Erased::Discard, Erased::Purge, Erased::Retention] {
         counter!(ERASED, "cause" => erased.label()).increment(0);
     }
     counter!(COMPACTIONS).increment(0);

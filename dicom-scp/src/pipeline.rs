@@ -330,55 +330,92 @@ async fn subject(gateway: &Gateway, study: Id) -> Result<Option<Subject>, Later>
         let worklist = gateway.spool.worklist();
         let objects = worklist.objects_of(study);
         // An object under a UID that was used before is not part of the study.
-        let objects: Vec<_> = objects
-            .into_iter()
-            .filter(|object| !object.stored.conflict)
-            .collect();
+        let objects = objects.into_iter();
+        let mut objects = objects.filter(|object| !object.stored.conflict).peekable();
         let first = objects
-            .first()
+            .peek()
             .map(|object| object.stored.calling_ae.clone());
-        let ids: Vec<Id> = objects.iter().map(|object| object.stored.object).collect();
-        (first, ids)
+        // What is in quarantine is not looked at again, and what waits is not under the study's key.
+        let readable = objects.filter_map(|object| match object.state {
+            ObjectState::Cleared { .. } => Some((object.stored.object, true)),
+            ObjectState::Assembled => Some((object.stored.object, false)),
+            ObjectState::Waiting | ObjectState::Quarantined { .. } => None,
+        });
+        (first, readable.collect::<Vec<_>>())
     };
     let Some(Ok(calling)) = first.as_deref().map(AeTitle::parse) else {
         return Ok(None);
     };
     let mut tags = <[String; 3]>::default();
     if gateway.routes.looks_at_tags() {
-        let spool = gateway.spool.clone();
-        let task = tokio::task::spawn_blocking(move || routing_tags(&spool, study, &objects));
-        match task.await {
-            Ok(read) => tags = read?,
-            // A panic over hostile bytes: whose it is cannot be told, so nobody gets it.
-            Err(error) if error.is_panic() => return Ok(None),
-            Err(_) => return Err(Later::Stopping),
+        for (object, cleared) in objects {
+            // What was cleared was read before; what was not may be what a process dies of.
+            if !cleared {
+                match attempt(gateway, object).await {
+                    Ok(()) => {}
+                    Err(StepError::Quarantine(_)) => continue,
+                    Err(StepError::Later(later)) => return Err(later),
+                }
+            }
+            let spool = gateway.spool.clone();
+            let task = tokio::task::spawn_blocking(move || routing_tags(&spool, study, object));
+            match task.await {
+                Ok(read) => {
+                    if let Some(read) = read? {
+                        tags = read;
+                        break;
+                    }
+                }
+                // Hostile bytes: `deidentify` meets them again and puts them in quarantine.
+                Err(error) if error.is_panic() => {}
+                Err(_) => return Err(Later::Stopping),
+            }
         }
     }
     let tags = Phi::new(tags);
     Ok(Some(Subject { calling, tags }))
 }
 
-fn routing_tags(spool: &Spool, study: Id, objects: &[Id]) -> Result<[String; 3], SpoolError> {
+/// `None` if the object cannot be read.
+fn routing_tags(spool: &Spool, study: Id, object: Id) -> Result<Option<[String; 3]>, SpoolError> {
     use dicom_dictionary_std::tags::{INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME};
     let key = spool.study_key(study)?;
-    for id in objects {
-        let encoded = match assemble::read_object(spool, *id, &key) {
-            Ok(encoded) => encoded,
-            Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Missing { .. }) => continue,
-            Err(error) => return Err(error),
+    let encoded = match assemble::read_object(spool, object, &key) {
+        Ok(encoded) => encoded,
+        Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Missing { .. }) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let Ok(object) = cloister_deid::read(&encoded) else {
+        return Ok(None);
+    };
+    let tags = [INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME];
+    Ok(Some(tags.map(|tag| {
+        let value = object.element_opt(tag).ok().flatten();
+        let text = value.and_then(|element| element.to_str().ok());
+        text.map(std::borrow::Cow::into_owned).unwrap_or_default()
+    })))
+}
+
+/// Acknowledged objects whose file is gone: somebody has to see it, and the sender's next try is not
+/// a duplicate but the only copy. The other studies go on.
+pub(crate) async fn quarantine_missing(spool: &Spool, audit: &AuditLog) -> anyhow::Result<()> {
+    let reason = Reason::Damaged;
+    for object in spool.missing() {
+        tracing::error!(%object, "The file of an acknowledged object is missing.");
+        let event = Event::refused(Action::ObjectQuarantined, reason.audit());
+        audit.record(event).await?;
+        let at_unix_ms = now_unix_ms();
+        let record = Record::Quarantined {
+            object,
+            reason,
+            at_unix_ms,
         };
-        let Ok(object) = cloister_deid::read(&encoded) else {
-            continue;
-        };
-        return Ok(
-            [INSTITUTION_NAME, MODALITY, REFERRING_PHYSICIAN_NAME].map(|tag| {
-                let value = object.element_opt(tag).ok().flatten();
-                let text = value.and_then(|element| element.to_str().ok());
-                text.map(std::borrow::Cow::into_owned).unwrap_or_default()
-            }),
-        );
+        spool.append(record).await?;
+        metric::quarantined(reason);
     }
-    Ok(<[String; 3]>::default())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -87,10 +87,14 @@ pub(crate) async fn run_with(
         .context("the vault cannot be opened")?;
     let spool = Spool::open(&state.join("spool"), keys, disk, config.spool)
         .context("the spool cannot be opened")?;
-    spool
-        .compact_if_long()
+    if let Err(error) = spool.compact_if_long().await {
+        // The log is longer than it has to be, and no worse.
+        tracing::error!(%error, "The spool's log cannot be compacted.");
+        anyhow::ensure!(!spool.is_distrusted(), error);
+    }
+    pipeline::quarantine_missing(&spool, &audit)
         .await
-        .context("the spool's log cannot be compacted")?;
+        .context("a missing file cannot be put on record")?;
     let tls = cloister_tls::client_config(&config.sidecar.tls, &[b"h2"])
         .context("[sidecar] TLS files")?;
     let channel = cloister_tls::channel::connect_lazy(

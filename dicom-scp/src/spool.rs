@@ -106,6 +106,8 @@ struct Inner {
     worklist: Mutex<Worklist>,
     changed: Notify,
     space: Arc<Space>,
+    /// Held while a study's key is read, made or wrapped again: nobody sees a name that is not durable.
+    key_making: Mutex<()>,
     /// Read while an object comes into a study or its key is used to wrap another; written while
     /// something is erased or keys are renewed.
     gate: RwLock<()>,
@@ -137,12 +139,6 @@ impl Spool {
         let mut used = remove_orphans(&disk, &dir.join("objects"), &objects)?;
         used += remove_orphans(&disk, &dir.join("cleared"), &cleared)?;
         remove_orphans(&disk, &dir.join("keys"), &studies)?;
-        // Somebody has to see it, but the other studies go on; the object ends in quarantine.
-        for id in &objects {
-            if !dir.join("objects").join(id.to_string()).is_file() {
-                tracing::error!(object = %id, "The file of an acknowledged object is missing.");
-            }
-        }
         Ok(Self(Arc::new(Inner {
             space: Arc::new(Space::new(dir, limits, used)),
             dir: dir.to_owned(),
@@ -151,6 +147,7 @@ impl Spool {
             keys,
             worklist: Mutex::new(worklist),
             changed: Notify::new(),
+            key_making: Mutex::new(()),
             gate: RwLock::new(()),
         })))
     }
@@ -168,7 +165,12 @@ impl Spool {
             if spool.is_distrusted() {
                 return Err(LogError::Closed);
             }
-            let sequence = current.log.append(bytes).await?;
+            let appended = current.log.append(bytes).await;
+            if matches!(appended, Err(LogError::Closed)) {
+                // It may or may not be there after a restart.
+                spool.0.space.distrust();
+            }
+            let sequence = appended?;
             spool.worklist().apply(sequence, record);
             spool.0.changed.notify_waiters();
             Ok(())
@@ -194,12 +196,23 @@ impl Spool {
         SealedWriter::create(disk, &dir, object, wrapping, Slot::Receive, Some(charge))
     }
 
+    /// Acknowledged objects whose file is not there although something still has to be read from it.
+    pub(crate) fn missing(&self) -> Vec<Id> {
+        let needed = self.worklist().needed();
+        let dir = self.objects();
+        let missing = |id: &Id| !dir.join(id.to_string()).is_file();
+        needed.into_iter().filter(missing).collect()
+    }
+
     /// Begins the file of a cleared object.
     pub(crate) fn write_cleared(
         &self,
         file: Id,
         cipher: &Aes256Gcm,
     ) -> Result<SealedWriter, SpoolError> {
+        if self.is_distrusted() {
+            return Err(SpoolError::Distrusted);
+        }
         let charge = Charge::new(&self.0.space, false);
         let (disk, dir) = (&self.0.disk, self.cleared());
         SealedWriter::create(disk, &dir, file, cipher, Slot::Study, Some(charge))
@@ -207,9 +220,17 @@ impl Spool {
 
     /// Takes back a durable file that no record names.
     pub(crate) fn discard(&self, object: Id) {
-        let path = self.objects().join(object.to_string());
-        let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-        if self.0.disk.remove_file(&path).is_ok() {
+        self.take_back(&self.objects().join(object.to_string()));
+    }
+
+    /// As [`Spool::discard`], for the file of a cleared object.
+    pub(crate) fn discard_cleared(&self, file: Id) {
+        self.take_back(&self.cleared().join(file.to_string()));
+    }
+
+    fn take_back(&self, path: &Path) {
+        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if self.0.disk.remove_file(path).is_ok() {
             self.0.space.freed(length);
         }
     }
@@ -260,32 +281,40 @@ impl Spool {
 
     /// The study's key, made and stored at first use.
     pub(crate) fn study_key(&self, study: Id) -> Result<SecretKey, SpoolError> {
-        if self.0.space.is_distrusted() {
+        let making = self.key_making();
+        self.study_key_under(&making, study)
+    }
+
+    fn key_making(&self) -> MutexGuard<'_, ()> {
+        let making = self.0.key_making.lock();
+        making.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn study_key_under(
+        &self,
+        _making: &MutexGuard<'_, ()>,
+        study: Id,
+    ) -> Result<SecretKey, SpoolError> {
+        // After the lock: whoever had it may have failed.
+        if self.is_distrusted() {
             return Err(SpoolError::Distrusted);
         }
         let path = self.study_key_file(study);
+        let purpose = study_key_purpose(study);
         match std::fs::read(&path) {
-            Ok(wrapped) => Ok(self.0.keys.unwrap(&study_key_purpose(study), &wrapped)?),
+            Ok(wrapped) => Ok(self.0.keys.unwrap(&purpose, &wrapped)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = keys::random_key()?;
-                let purpose = study_key_purpose(study);
                 let wrapped = keys::wrap(self.0.keys.wrapping(), &purpose, &key)?;
-                match self.0.disk.create_new(&path, &wrapped, 0o600) {
-                    Ok(()) => Ok(key),
-                    // Another thread was faster.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        let wrapped = std::fs::read(&path)?;
-                        Ok(self.0.keys.unwrap(&purpose, &wrapped)?)
+                let made = self.0.disk.create_new(&path, &wrapped, 0o600);
+                made.map_err(SpoolError::from).inspect_err(|error| {
+                    // A name that may not be durable must not be used by the next caller, and one
+                    // that is taken away could come back.
+                    if !matches!(error, SpoolError::Full) || path.exists() {
+                        self.0.space.distrust();
                     }
-                    Err(error) => {
-                        // A name that may not be durable must not be used by the next caller.
-                        drop(self.0.disk.remove_file(&path));
-                        if path.exists() {
-                            self.0.space.distrust();
-                        }
-                        Err(error.into())
-                    }
-                }
+                })?;
+                Ok(key)
             }
             Err(error) => Err(error.into()),
         }

@@ -35,6 +35,8 @@ struct Inner {
     log: Log,
     cipher: Aes256Gcm,
     keys: Arc<Keys>,
+    /// The keyring's generation: read while entries are recorded, written while the keys change.
+    generation: RwLock<u32>,
     maker: RwLock<HmacPseudonyms>,
     known: RwLock<HashMap<[u8; 32], String>>,
 }
@@ -79,12 +81,14 @@ impl Vault {
             }
         }
         let maker = HmacPseudonyms::new(keys.pseudonym());
+        let generation = keys.copy_keyring().generation();
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             disk,
             log,
             cipher,
             keys,
+            generation: RwLock::new(generation),
             maker: RwLock::new(maker),
             known: RwLock::new(known),
         })))
@@ -93,6 +97,11 @@ impl Vault {
     /// Pseudonyms for one object; [`Session::commit`] records the new ones together.
     pub(crate) fn session(&self) -> Session {
         Session {
+            generation: *self
+                .0
+                .generation
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
             vault: Arc::clone(&self.0),
             fresh: Mutex::default(),
         }
@@ -116,12 +125,19 @@ impl Vault {
     /// newest wrapping key. Recorded pseudonyms stay. The keyring's new generation.
     pub(crate) fn rotate(&self) -> Result<u32, SpoolError> {
         let inner = &self.0;
+        // Whoever records entries has ended; whoever comes later made them with the old key, and is
+        // told so.
+        let mut current = inner
+            .generation
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut maker = inner.maker.write().unwrap_or_else(PoisonError::into_inner);
         let next = inner.keys.copy_keyring().next()?;
         next.store(&inner.disk, &inner.dir, &inner.keys)?;
         let generation = next.generation();
         inner.keys.set_keyring(next);
         *maker = HmacPseudonyms::new(inner.keys.pseudonym());
+        *current = generation;
         Ok(generation)
     }
 }
@@ -155,6 +171,8 @@ fn entries(cipher: &Aes256Gcm, sequence: u64, sealed: &[u8]) -> Result<Vec<Entry
 /// Pseudonyms for one object.
 pub(crate) struct Session {
     vault: Arc<Inner>,
+    /// The keyring's when it began.
+    generation: u32,
     fresh: Mutex<HashMap<[u8; 32], Entry>>,
 }
 
@@ -181,6 +199,10 @@ impl Pseudonyms for Session {
         {
             return Ok(known.clone());
         }
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = fresh.get(&lookup) {
+            return Ok(made.pseudonym.clone());
+        }
         entry.pseudonym = self
             .vault
             .maker
@@ -188,16 +210,17 @@ impl Pseudonyms for Session {
             .unwrap_or_else(PoisonError::into_inner)
             .pseudonym(kind, issuer, original)?;
         let pseudonym = entry.pseudonym.clone();
-        self.fresh
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(lookup, entry);
+        fresh.insert(lookup, entry);
         Ok(pseudonym)
     }
 }
 
 impl Session {
     /// Makes the new entries durable: nothing may leave under a pseudonym that is not recorded.
+    ///
+    /// # Errors
+    /// [`SpoolError::Rotated`] if there are new ones and the keys have changed since the session
+    /// began: another session may have recorded others for the same originals.
     pub(crate) fn commit(self) -> Result<(), SpoolError> {
         let fresh = self
             .fresh
@@ -205,6 +228,14 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner);
         if fresh.is_empty() {
             return Ok(());
+        }
+        let generation = self
+            .vault
+            .generation
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *generation != self.generation {
+            return Err(SpoolError::Rotated);
         }
         let entries: Vec<&Entry> = fresh.values().collect();
         let plain = Zeroizing::new(serde_json::to_vec(&entries).map_err(|_| SpoolError::Sealed)?);
@@ -300,6 +331,19 @@ mod tests {
         };
         assert_eq!((vault.rotate().unwrap(), vault.rotate().unwrap()), (1, 2));
         assert_eq!(ask(&vault, "4711"), old);
+        // A session from before the rotation has to begin again.
+        let early = vault.session();
+        early.pseudonym(IdKind::PatientId, "A", "4713").unwrap();
+        assert_eq!(vault.rotate().unwrap(), 3);
+        assert!(matches!(early.commit(), Err(SpoolError::Rotated)));
+        let late = vault.session();
+        let made = late.pseudonym(IdKind::PatientId, "A", "4713").unwrap();
+        assert_eq!(
+            late.pseudonym(IdKind::PatientId, "A", "4713").unwrap(),
+            made
+        );
+        late.commit().unwrap();
+        assert_eq!(ask(&vault, "4713"), made);
         let new = ask(&vault, "4712");
         assert_ne!(new, twin);
         drop(vault);
@@ -313,7 +357,7 @@ mod tests {
             (ask(&vault, "4711"), ask(&vault, "4712")),
             (old.clone(), new)
         );
-        assert_eq!(vault.rotate().unwrap(), 3);
+        assert_eq!(vault.rotate().unwrap(), 4);
         drop(vault);
         let second = load(dir.path(), "wrapping2", &[]);
         let vault = open(dir.path(), &second).unwrap();
@@ -367,8 +411,13 @@ mod tests {
         drop(vault);
         std::fs::rename(dir.path().join("vault"), dir.path().join("lost")).unwrap();
         let disk = Disk::default();
+        // Half of one from an attempt that was killed.
+        let half = dir.path().join("vault.restoring");
+        std::fs::create_dir(&half).unwrap();
+        cloister_log::durable::write_atomic(&half.join("keyring"), b"half", 0o600).unwrap();
         Vault::restore(&file, &dir.path().join("vault"), &keys, &disk).unwrap();
         assert!(Vault::restore(&file, &dir.path().join("vault"), &keys, &disk).is_err());
+        assert!(!half.exists());
         let vault = open(dir.path(), &load(dir.path(), "wrapping", &[])).unwrap();
         let again: Vec<String> = (0..20).map(|id| ask(&vault, &id.to_string())).collect();
         assert_eq!(again, pseudonyms);

@@ -153,6 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     # An optimiser's running means fade towards zero; numbers that small cost ten times as much.
     torch.set_flush_denormal(True)
+    # Gradients of indexed weights are otherwise summed in the order in which threads come: the same
+    # run then ends in another text model.
+    torch.use_deterministic_algorithms(True)
     code: int = options.run(options)
     return code
 

@@ -1,6 +1,7 @@
 //! `cloister deidentify`: a folder of DICOM files through the same steps as a modality's film:
 //! deidentify → redact → gate. What fails any of them is named as quarantined and not written.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -57,6 +58,7 @@ pub(crate) struct Args {
 /// What became of a file.
 struct Cleaned {
     output: PathBuf,
+    bytes: Vec<u8>,
     boxes: Vec<FoundBox>,
 }
 
@@ -98,11 +100,19 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let bar = out.bar(files.len() as u64, "deidentify");
     let mut lines = String::new();
     let (mut clean, mut quarantined) = (0usize, 0usize);
+    let shared = &context;
     let mut results = futures_util::stream::iter(&files)
-        .map(|file| one(&context, file))
+        .map(|file| async move { (file, clean_file(shared, file).await) })
         .buffered(usize::from(args.detector.workers));
-    while let Some((line, is_clean)) = results.next().await {
+    let mut written = HashSet::new();
+    while let Some((file, cleaned)) = results.next().await {
         bar.inc(1);
+        // In the order of the inputs, so that the same one wins every time.
+        let cleaned = cleaned.and_then(|cleaned| {
+            write(&context.output, &mut written, &cleaned)?;
+            Ok(cleaned)
+        });
+        let (line, is_clean) = report_line(&context, file, cleaned);
         if is_clean {
             clean += 1;
         } else {
@@ -126,9 +136,9 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     Ok(())
 }
 
-async fn one(context: &Context, file: &Path) -> (Value, bool) {
+fn report_line(context: &Context, file: &Path, cleaned: Result<Cleaned, String>) -> (Value, bool) {
     let input = file.strip_prefix(&context.input).unwrap_or(file);
-    match clean(context, file).await {
+    match cleaned {
         Ok(cleaned) => (
             json!({
                 "input": input,
@@ -146,7 +156,7 @@ async fn one(context: &Context, file: &Path) -> (Value, bool) {
 }
 
 /// The error is a closed reason.
-async fn clean(context: &Context, file: &Path) -> Result<Cleaned, String> {
+async fn clean_file(context: &Context, file: &Path) -> Result<Cleaned, String> {
     let encoded = tokio::fs::read(file).await.map_err(|_| "FILE_UNREADABLE")?;
     let (deidentified, known) = context
         .deidentifier
@@ -163,16 +173,30 @@ async fn clean(context: &Context, file: &Path) -> Result<Cleaned, String> {
     // The input's name may itself be an identifier, so the output gets another.
     let output = Path::new(deidentified.study_pseudonym().as_str())
         .join(format!("{}.dcm", deidentified.sop_instance_uid()));
-    let path = context.output.join(&output);
-    let write = || {
-        durable::create_dir_all(path.parent().unwrap_or(&context.output), 0o700)?;
-        durable::write_atomic(&path, redacted.object(), 0o600)
-    };
-    write().map_err(|_| "OUTPUT_FAILED")?;
     Ok(Cleaned {
         output,
+        bytes: redacted.object().to_vec(),
         boxes: redacted.boxes().to_vec(),
     })
+}
+
+/// Writes a clean object. Another object of this run under the same SOP Instance UID is not
+/// overwritten; the same bytes again are no harm.
+fn write(folder: &Path, written: &mut HashSet<PathBuf>, cleaned: &Cleaned) -> Result<(), String> {
+    let path = folder.join(&cleaned.output);
+    if written.contains(&path) {
+        let before = std::fs::read(&path).map_err(|_| "OUTPUT_FAILED")?;
+        return (before == cleaned.bytes)
+            .then_some(())
+            .ok_or_else(|| "DUPLICATE_INSTANCE".to_owned());
+    }
+    let write = || {
+        durable::create_dir_all(path.parent().unwrap_or(folder), 0o700)?;
+        durable::write_atomic(&path, &cleaned.bytes, 0o600)
+    };
+    write().map_err(|_| "OUTPUT_FAILED")?;
+    written.insert(path);
+    Ok(())
 }
 
 /// Regular files at any depth, sorted; links are not followed.
@@ -192,4 +216,28 @@ pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{Cleaned, write};
+
+    #[test]
+    fn another_object_under_the_same_uid_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let cleaned = |bytes: &[u8]| Cleaned {
+            output: "study/2.25.1.dcm".into(),
+            bytes: bytes.to_vec(),
+            boxes: Vec::new(),
+        };
+        let mut written = HashSet::new();
+        let mut put = |bytes| write(folder.path(), &mut written, &cleaned(bytes));
+        assert_eq!(put(b"first"), Ok(()));
+        assert_eq!(put(b"first"), Ok(()));
+        assert_eq!(put(b"second"), Err("DUPLICATE_INSTANCE".to_owned()));
+        let kept = std::fs::read(folder.path().join("study/2.25.1.dcm")).unwrap();
+        assert_eq!(kept, b"first");
+    }
 }

@@ -1,5 +1,5 @@
-//! `cloister studies`: what the gateway has received and how far each study is; `studies retry` for
-//! one that it has given up.
+//! `cloister studies`: what the gateway has received and how far each study is; `studies retry` and
+//! `studies discard` for one that it has given up.
 
 use std::path::PathBuf;
 
@@ -30,6 +30,11 @@ enum StudiesCommand {
         /// The study's key, as the list shows it.
         study: String,
     },
+    /// Erase a dead letter and everything that the gateway holds of its study.
+    Discard {
+        /// The study's key, as the list shows it.
+        study: String,
+    },
 }
 
 /// Where dicom-scp's control socket is.
@@ -55,10 +60,20 @@ impl ControlArgs {
 
 pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
     let socket = args.control.socket()?;
-    if let Some(StudiesCommand::Retry { study }) = &args.command {
-        let request = Request::Studies(StudyRequest::Retry(study.clone()));
-        out.emit(&control::operate(&socket, &request).await?)?;
-        return out.say("The study is tried again.");
+    let asked = match &args.command {
+        None | Some(StudiesCommand::List) => None,
+        Some(StudiesCommand::Retry { study }) => Some((
+            StudyRequest::Retry(study.clone()),
+            "The study is tried again.",
+        )),
+        Some(StudiesCommand::Discard { study }) => {
+            Some((StudyRequest::Discard(study.clone()), "The study is erased."))
+        }
+    };
+    if let Some((request, said)) = asked {
+        let answer = control::operate(&socket, &Request::Studies(request)).await?;
+        out.emit(&answer)?;
+        return out.say(said);
     }
     let studies = control::studies(&socket).await?;
     for study in &studies {

@@ -12,6 +12,8 @@ use encoding_rs::{
     WINDOWS_1254,
 };
 
+use crate::retain::is_text;
+
 /// A reading with more parts is no name.
 const MAX_PARTS: usize = 24;
 
@@ -374,11 +376,12 @@ pub fn codes_of(object: &InMemDicomObject, outer: &[String]) -> Vec<String> {
 }
 
 /// All values of an element as text, decoded with the object's character sets. Elements that a
-/// sender wrote as UN or OB although the dictionary knows them as text are decoded as well.
+/// sender wrote as UN, as bytes or as numbers although the dictionary knows them as text are decoded
+/// as well.
 /// Never fails: what cannot be decoded comes out as its Latin-1 characters.
 pub fn values(element: &InMemElement, codes: &[String]) -> Vec<String> {
     let opaque = matches!(element.vr(), VR::UN | VR::OB | VR::OW);
-    if opaque {
+    if opaque || is_text_as_numbers(element) {
         let Ok(bytes) = element.to_bytes() else {
             return Vec::new();
         };
@@ -396,6 +399,12 @@ pub fn values(element: &InMemElement, codes: &[String]) -> Vec<String> {
     } else {
         parts.iter().map(|part| trim(part)).collect()
     }
+}
+
+/// Whether the dictionary knows an element as text and its sender wrote numbers.
+pub(crate) fn is_text_as_numbers(element: &InMemElement) -> bool {
+    let known = dictionary_vr(element.header().tag);
+    !is_text(element.vr()) && element.vr() != VR::SQ && known.is_some_and(is_text)
 }
 
 fn split(text: &str) -> Vec<String> {

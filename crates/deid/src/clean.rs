@@ -1,6 +1,8 @@
 //! Applies the table to every attribute at any depth, and a stricter rule of its own to what the
 //! table does not list. Collection comes before; encoding follows.
 
+use std::{borrow::Cow, cell::Cell};
+
 use cloister_scrub::{Searcher, scrub_with};
 use dicom_core::{
     DataDictionary, DataElement, Length, PrimitiveValue, Tag, VR,
@@ -12,10 +14,13 @@ use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::{
     IdKind, Policy, PseudonymError, Pseudonyms,
-    charset::{codes_of, dictionary_vr, values},
+    charset::{codes_of, dictionary_vr, is_text_as_numbers, values},
     dates::DayShift,
+    denied::{is_denied, is_of_pixels},
     dummy::{REMOVED, dummy, empty},
-    hits, structured,
+    hits, lut,
+    retain::{has_form, is_text},
+    structured,
     table::{self, Effect, ProfileOption, Row},
 };
 
@@ -27,6 +32,8 @@ pub(crate) struct Cleaner<'a> {
     pub(crate) policy: Policy,
     /// Set where the policy moves dates.
     pub(crate) shift: Option<DayShift>,
+    /// Whether a date or time that the policy keeps or moves could not be.
+    pub(crate) lost_dates: Cell<bool>,
 }
 
 /// Envelopes around attributes as they were, and what belonged to signatures that are gone. The
@@ -72,15 +79,15 @@ impl Cleaner<'_> {
                     }
                     None
                 }
-                Some(row) => self.by_table(element, row, &codes, depth)?,
+                Some(row) => self.by_table(object, element, row, &codes, depth)?,
                 // Nine digits are a concept here, not somebody's number.
                 None if standard_code && structured::is_code_value(tag) => {
                     match self.retained(element, &codes, depth)? {
                         Some(kept) => Some(kept),
-                        None => self.unlisted(element, &codes, depth)?,
+                        None => self.unlisted(object, element, &codes, depth)?,
                     }
                 }
-                None => self.unlisted(element, &codes, depth)?,
+                None => self.unlisted(object, element, &codes, depth)?,
             };
             if let Some(kept) = kept {
                 cleaned.put(kept);
@@ -91,6 +98,7 @@ impl Cleaner<'_> {
 
     fn by_table(
         &self,
+        object: &InMemDicomObject,
         element: &InMemElement,
         row: &Row,
         codes: &[String],
@@ -103,9 +111,11 @@ impl Cleaner<'_> {
             _ => None,
         };
         if let Some(kind) = joined_by {
-            return self.pseudonym(element, kind, codes).map(Some);
+            let issuer = self.issuer_of(object, kind, codes);
+            return self.pseudonym(element, kind, &issuer, codes).map(Some);
         }
-        let kept = match self.policy.effect(row) {
+        let effect = self.policy.effect(row);
+        let kept = match effect {
             Effect::Keep => self.retained(element, codes, depth)?,
             Effect::ShiftDate => self.shifted(element, codes),
             Effect::CleanText => self.cleaned_text(element, codes, depth)?,
@@ -113,11 +123,30 @@ impl Cleaner<'_> {
             Effect::CleanGraphics => self.annotations(element, codes, depth)?,
             effect => return self.take_out(element, effect, codes, depth),
         };
-        match kept {
-            Some(kept) => Ok(Some(kept)),
-            // What an option cannot keep without doubt is treated as if it were not applied.
-            None => self.take_out(element, row.action.effect(), codes, depth),
+        if kept.is_some() {
+            return Ok(kept);
         }
+        // What an option cannot keep without doubt is treated as if it were not applied.
+        let dated = dictionary_vr(element.header().tag)
+            .is_some_and(|vr| matches!(vr, VR::DA | VR::DT | VR::TM));
+        if dated && matches!(effect, Effect::Keep | Effect::ShiftDate) {
+            self.lost_dates.set(true);
+        }
+        self.take_out(element, row.action.effect(), codes, depth)
+    }
+
+    /// A patient ID belongs to the issuer that stands beside it, if one does.
+    fn issuer_of<'b>(
+        &'b self,
+        object: &InMemDicomObject,
+        kind: IdKind,
+        codes: &[String],
+    ) -> Cow<'b, str> {
+        let own = object
+            .get(tags::ISSUER_OF_PATIENT_ID)
+            .map(|element| values(element, codes).join("\\"))
+            .filter(|own| !own.is_empty() && kind == IdKind::PatientId);
+        own.map_or(Cow::Borrowed(self.issuer), Cow::Owned)
     }
 
     /// What the Basic profile does.
@@ -149,6 +178,7 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         kind: IdKind,
+        issuer: &str,
         codes: &[String],
     ) -> Result<InMemElement, PseudonymError> {
         let tag = element.header().tag;
@@ -158,7 +188,7 @@ impl Cleaner<'_> {
             return Ok(empty(tag, vr));
         }
         let limit = if vr == VR::SH { 16 } else { 64 };
-        let pseudonym = self.ids.pseudonym(kind, self.issuer, &original)?;
+        let pseudonym = self.ids.pseudonym(kind, issuer, &original)?;
         let fits = !pseudonym.is_empty()
             && pseudonym.len() <= limit
             && pseudonym
@@ -236,11 +266,16 @@ impl Cleaner<'_> {
     /// names, dates or addresses, no free text that was not scrubbed.
     fn unlisted(
         &self,
+        object: &InMemDicomObject,
         element: &InMemElement,
         codes: &[String],
         depth: usize,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let tag = element.header().tag;
+        // Pixels below the top level nobody redacts.
+        if is_denied(tag) || is_of_pixels(tag) && depth > 0 {
+            return Ok(None);
+        }
         // Overlay planes lose their data by the table; what describes them goes with it.
         let overlay = tag.group() & 0xff00 == 0x6000;
         let Some(entry) = StandardDataDictionary.by_tag(tag).filter(|_| !overlay) else {
@@ -260,7 +295,14 @@ impl Cleaner<'_> {
             }
             Value::Primitive(_) => {}
         }
+        // Text that its sender wrote as numbers.
         let written = element.vr();
+        if is_text_as_numbers(element) && !matches!(written, VR::UN | VR::OB) {
+            return Ok(None);
+        }
+        if lut::is_lut(tag) && !is_text(written) {
+            return Ok(lut::bounded(object, element).filter(|lut| self.is_silent(lut)));
+        }
         Ok(match written {
             VR::SQ => Some(empty(tag, VR::SQ)),
             VR::PN => Some(empty(tag, VR::PN)),
@@ -287,18 +329,20 @@ impl Cleaner<'_> {
                 }
             }
             VR::OB | VR::OW | VR::OF | VR::OD | VR::OL | VR::OV => {
-                let pixels = matches!(tag.group(), 0x7fe0) && depth == 0;
-                let lut = is_lut(tag)
-                    && element
-                        .to_bytes()
-                        .is_ok_and(|bytes| !self.searcher.find_in_bytes(&bytes));
-                (pixels || lut).then(|| element.clone())
+                is_of_pixels(tag).then(|| element.clone())
             }
             VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD | VR::AT => {
-                Some(element.clone())
+                self.is_silent(element).then(|| element.clone())
             }
             _ => self.text(element, vr, codes),
         })
+    }
+
+    /// Whether no identifier stands in the bytes of numbers.
+    fn is_silent(&self, element: &InMemElement) -> bool {
+        element
+            .to_bytes()
+            .is_ok_and(|bytes| !self.searcher.find_in_bytes(&bytes))
     }
 
     /// Text that stays: scrubbed if free, dropped or replaced if coded and a hit.
@@ -316,13 +360,18 @@ impl Cleaner<'_> {
         };
         let mut kept = Vec::new();
         for value in values(element, codes) {
-            let mut value = if free {
+            let long = value.len() > hits::MAX_TEXT_BYTES;
+            let mut value = if free && !long {
                 scrub_with(&value, &self.searcher).text
             } else {
                 value
             };
+            let odd = match written {
+                VR::CS => !is_code_string(&value) || !self.says_nothing(&value),
+                _ => numeric && !has_form(written, &value),
+            };
             // The gate's own question, so that what stays here passes there.
-            if hits::in_text(&self.searcher, &value, codes) {
+            if long || odd || hits::in_value(&self.searcher, &value, written, codes) {
                 if numeric {
                     return None;
                 }
@@ -349,8 +398,11 @@ pub(crate) fn map_uid(ids: &dyn Pseudonyms, uid: &str) -> Result<String, Pseudon
     Ok(mapped)
 }
 
-/// Modality, VOI and palette look-up tables: needed to show the pixels.
-fn is_lut(tag: Tag) -> bool {
-    tag == tags::LUT_DATA
-        || tag.group() == 0x0028 && matches!(tag.element(), 0x1101..=0x1104 | 0x1201..=0x1224)
+/// Whether a value could be a code string (PS3.5 Table 6.2-1). Many writers use small letters and
+/// signs in them.
+fn is_code_string(value: &str) -> bool {
+    value.len() <= 16
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'^' || byte == b' ')
 }

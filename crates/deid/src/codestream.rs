@@ -76,8 +76,15 @@ pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
             0xC4 => put_checked(&mut out, code, body, huffman)?,
             0xCC if body.len() % 2 == 0 => put(&mut out, code, &[body]),
             0xDC | 0xDD if body.len() == 2 => put(&mut out, code, &[body]),
-            // JPEG-LS preset parameters: thresholds, mapping tables, large sizes.
-            0xF8 if matches!(body.first(), Some(1..=4)) => put(&mut out, code, &[body]),
+            // JPEG-LS preset parameters (14495-1 C.2.4.1): thresholds, and sizes beyond 16 bits.
+            // Mapping tables could hold anything.
+            0xF8 if matches!(
+                (body.first(), body.len()),
+                (Some(1), 11) | (Some(4), 2..=10)
+            ) =>
+            {
+                put(&mut out, code, &[body]);
+            }
             _ => return Err(Unfollowed),
         }
     }
@@ -170,8 +177,12 @@ fn find_ff(data: &[u8]) -> Option<usize> {
 /// codestream is what stays: DICOM says the rest in attributes (PS3.5 section A.4.4).
 pub(crate) fn jpeg2000(frame: &[u8]) -> Stripped {
     if frame.get(4..8) == Some(b"jP  ") {
-        return jpeg2000(only_box(frame, *b"jp2c")?);
+        return jpeg2000_codestream(only_box(frame, *b"jp2c")?);
     }
+    jpeg2000_codestream(frame)
+}
+
+fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
     if frame.get(..2) != Some(&[0xFF, 0x4F]) {
         return Err(Unfollowed);
     }
@@ -217,12 +228,13 @@ pub(crate) fn jpeg2000(frame: &[u8]) -> Stripped {
         }
         let total = be32(start, 2)?;
         let end = if total == 0 {
-            // The last tile-part, up to the end marker.
-            if frame.ends_with(&[0xFF, 0xD9]) {
-                frame.len() - 2
-            } else {
-                frame.len()
-            }
+            // The last tile-part, up to the end marker. No packet holds FFH before a byte above 8FH
+            // (15444-1 B.10.1).
+            let rest = frame.get(at..).ok_or(Unfollowed)?;
+            let begin = tile_part(rest)?.read;
+            let data = rest.get(begin..).ok_or(Unfollowed)?;
+            let length = data.windows(2).position(|pair| pair == [0xFF, 0xD9]);
+            at + begin + length.unwrap_or(data.len())
         } else {
             at.checked_add(total).ok_or(Unfollowed)?
         };
@@ -368,9 +380,16 @@ pub(crate) fn rle(frame: &[u8], samples: usize) -> Stripped {
             .get(begin..end)
             .filter(|_| begin >= 64)
             .ok_or(Unfollowed)?;
-        let used = packed(segment, samples)?;
+        let (used, excess) = packed(segment, samples)?;
         header.push(u32::try_from(64 + body.len()).map_err(|_| Unfollowed)?);
+        let begun = body.len();
         body.extend_from_slice(segment.get(..used).ok_or(Unfollowed)?);
+        if let Some((at, excess)) = excess {
+            // The last run of literals goes on behind the last sample.
+            let control = body.get_mut(begun + at).ok_or(Unfollowed)?;
+            *control = control.saturating_sub(excess);
+            body.truncate(body.len() - usize::from(excess));
+        }
         if body.len() % 2 == 1 {
             body.push(0);
         }
@@ -381,15 +400,24 @@ pub(crate) fn rle(frame: &[u8], samples: usize) -> Stripped {
     Ok(out)
 }
 
+/// A run of literals that is too long: where its control byte stands, and by how much.
+type Excess = Option<(usize, u8)>;
+
 /// Bytes of a packed segment up to where `samples` bytes are unpacked.
-fn packed(segment: &[u8], samples: usize) -> Result<usize, Unfollowed> {
+fn packed(segment: &[u8], samples: usize) -> Result<(usize, Excess), Unfollowed> {
     let mut at = 0;
     let mut unpacked = 0;
+    let mut excess = None;
     while unpacked < samples {
         let control = *segment.get(at).ok_or(Unfollowed)?;
         match control {
             0..=127 => {
                 unpacked += usize::from(control) + 1;
+                excess = unpacked
+                    .checked_sub(samples)
+                    .filter(|excess| *excess > 0)
+                    .and_then(|excess| u8::try_from(excess).ok())
+                    .map(|excess| (at, excess));
                 at += usize::from(control) + 2;
             }
             128 => at += 1,
@@ -402,7 +430,7 @@ fn packed(segment: &[u8], samples: usize) -> Result<usize, Unfollowed> {
     if at > segment.len() {
         return Err(Unfollowed);
     }
-    Ok(at)
+    Ok((at, excess))
 }
 
 #[cfg(test)]
@@ -486,6 +514,37 @@ mod tests {
         file.extend(b"jp2c");
         file.extend(&clean);
         assert_eq!(jpeg2000(&file).unwrap(), clean);
+    }
+
+    #[test]
+    fn a_file_within_a_file_is_refused_and_the_last_tile_ends_at_its_marker() {
+        let mut nested = b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\0jp2c".to_vec();
+        nested = nested.repeat(20_000);
+        assert_eq!(jpeg2000(&nested), Err(Unfollowed));
+        // Psot = 0: up to the end marker, and a second one behind the name.
+        let mut open = codestream(&[], &[]);
+        let start = open.len() - 20;
+        assert_eq!(open[start..start + 2], [0xFF, 0x90]);
+        open[start + 6..start + 10].fill(0);
+        let clean = open.clone();
+        assert_eq!(jpeg2000(&open).unwrap(), clean);
+        open.extend(b"DOE^JANE\xff\xd9");
+        assert_eq!(jpeg2000(&open).unwrap(), clean);
+    }
+
+    #[test]
+    fn mapping_tables_are_refused_and_a_run_ends_with_the_samples() {
+        let preset = segment(0xF8, &[1, 0, 255, 0, 3, 0, 7, 0, 21, 0, 64]);
+        assert!(jpeg(&film(&preset)).is_ok());
+        let mapping = segment(0xF8, b"\x02\x01\x01DOE^JANE");
+        assert_eq!(jpeg(&film(&mapping)), Err(Unfollowed));
+        let mut frame = vec![0_u8; 64];
+        frame[0] = 1;
+        frame[4] = 64;
+        frame.extend([254, 9, 8]);
+        frame.extend(b"12DOE^JAN");
+        let kept = rle(&frame, 5).unwrap();
+        assert_eq!(kept[64..], [254, 9, 1, b'1', b'2', 0]);
     }
 
     #[test]

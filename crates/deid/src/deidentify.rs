@@ -1,7 +1,7 @@
 //! Takes the identifiers out of one object: reads, collects, cleans, and states what was done.
 //! Assembly or submission stands before it; redaction of the pixels follows.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use cloister_phi::{AgeBand, Phi, Pseudonym, Sex, Uid, View};
 use cloister_scrub::KnownIdentifiers;
@@ -184,7 +184,11 @@ impl Deidentifier {
             issuer: &identity.issuer,
             policy: self.policy,
             shift,
+            lost_dates: Cell::new(false),
         };
+        if !cleaner.searcher.is_complete() {
+            return Err(DeidError::TooManyIdentifiers);
+        }
         let sop_instance_uid = cleaner.instance_uid(&identity.sop_uid)?;
         let study_instance_uid = cleaner.instance_uid(&study_key)?;
         let mut cleaned = cleaner.clean(object, &[], 0)?;
@@ -193,7 +197,8 @@ impl Deidentifier {
             VR::UI,
             sop_instance_uid.as_str(),
         ));
-        statement::state(&mut cleaned, object, self.policy);
+        let lost_dates = cleaner.lost_dates.get();
+        statement::state(&mut cleaned, object, self.policy, lost_dates);
         pixels::tidy(&mut cleaned, object.meta().transfer_syntax())
             .map_err(|_| DeidError::Pixels)?;
 

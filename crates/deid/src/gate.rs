@@ -4,12 +4,14 @@
 
 use cloister_scrub::{KnownIdentifiers, Searcher};
 use dicom_core::{VR, value::Value};
-use dicom_object::InMemDicomObject;
+use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::{
     Policy,
-    charset::{codes_of, values},
+    charset::{codes_of, is_text_as_numbers, values},
+    denied::is_of_pixels,
     hits, private, read,
+    retain::{has_form, is_text},
 };
 
 /// Why the gate stays shut.
@@ -64,7 +66,7 @@ pub fn look(encoded: &[u8], known: &KnownIdentifiers, policy: Policy) -> Result<
         return Err(GateError::Identifier);
     }
     let object = read::read(encoded).map_err(|_| GateError::Unreadable)?;
-    look_at(&object, &[], &searcher, policy)
+    look_at(&object, &[], &searcher, policy, 0)
 }
 
 fn look_at(
@@ -72,6 +74,7 @@ fn look_at(
     outer: &[String],
     searcher: &Searcher,
     policy: Policy,
+    depth: usize,
 ) -> Result<(), GateError> {
     let codes = codes_of(object, outer);
     for element in object.iter() {
@@ -79,6 +82,7 @@ fn look_at(
         let private = tag.group() % 2 == 1;
         if policy.forbids(tag)
             || tag.group() <= 0x0007
+            || is_of_pixels(tag) && depth > 0
             || private && !private::is_listed(object, tag, &codes)
         {
             return Err(GateError::Forbidden);
@@ -86,7 +90,7 @@ fn look_at(
         match element.value() {
             Value::Sequence(sequence) => {
                 for item in sequence.items() {
-                    look_at(item, &codes, searcher, policy)?;
+                    look_at(item, &codes, searcher, policy, depth + 1)?;
                 }
             }
             Value::PixelSequence(sequence) => {
@@ -104,8 +108,8 @@ fn look_at(
                 let hit = if tag.group() == 0x7fe0 {
                     searcher.find_in_pixels(&bytes)
                 } else {
-                    searcher.find_in_bytes(&bytes)
-                        || is_text(element.vr())
+                    !is_decimals(element, &codes) && searcher.find_in_bytes(&bytes)
+                        || (is_text(element.vr()) || is_text_as_numbers(element))
                             && in_values(searcher, &values(element, &codes), element.vr(), &codes)
                 };
                 if hit {
@@ -120,29 +124,14 @@ fn look_at(
 fn in_values(searcher: &Searcher, values: &[String], vr: VR, codes: &[String]) -> bool {
     values
         .iter()
-        .any(|text| hits::in_text(searcher, text, codes))
+        .any(|text| hits::in_value(searcher, text, vr, codes))
         || hits::across(searcher, values, vr)
 }
 
-fn is_text(vr: VR) -> bool {
-    matches!(
-        vr,
-        VR::AE
-            | VR::AS
-            | VR::CS
-            | VR::DA
-            | VR::DS
-            | VR::DT
-            | VR::IS
-            | VR::LO
-            | VR::LT
-            | VR::PN
-            | VR::SH
-            | VR::ST
-            | VR::TM
-            | VR::UC
-            | VR::UI
-            | VR::UR
-            | VR::UT
-    )
+/// Whether all values are well-formed decimal numbers: each is asked about by itself.
+fn is_decimals(element: &InMemElement, codes: &[String]) -> bool {
+    element.vr() == VR::DS
+        && values(element, codes)
+            .iter()
+            .all(|text| has_form(VR::DS, text))
 }

@@ -7,7 +7,7 @@ use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::{PseudonymError, clean::Cleaner, dummy::dummy_text_object};
 
-/// More shapes in one annotation could be strokes of letters.
+/// More shapes in one sequence of annotations could be strokes of letters.
 const MAX_SHAPES: usize = 16;
 
 impl Cleaner<'_> {
@@ -22,15 +22,16 @@ impl Cleaner<'_> {
             return Ok(None);
         };
         let mut cleaned = Vec::with_capacity(items.len());
+        let mut shapes = 0;
         for item in items {
-            cleaned.push(annotation(self.clean(item, codes, depth + 1)?));
+            cleaned.push(annotation(self.clean(item, codes, depth + 1)?, &mut shapes));
         }
         Ok((!cleaned.is_empty()).then(|| sequence(element.header().tag, cleaned)))
     }
 }
 
 /// The text of `item` is clean already.
-fn annotation(mut item: InMemDicomObject) -> InMemDicomObject {
+fn annotation(mut item: InMemDicomObject, before: &mut usize) -> InMemDicomObject {
     item.remove_element(tags::COMPOUND_GRAPHIC_SEQUENCE);
     let shapes: Vec<InMemDicomObject> = item
         .get(tags::GRAPHIC_OBJECT_SEQUENCE)
@@ -40,7 +41,8 @@ fn annotation(mut item: InMemDicomObject) -> InMemDicomObject {
         .filter(|shape| is_plain(shape))
         .cloned()
         .collect();
-    if shapes.is_empty() || shapes.len() > MAX_SHAPES {
+    *before += shapes.len();
+    if shapes.is_empty() || *before > MAX_SHAPES {
         item.remove_element(tags::GRAPHIC_OBJECT_SEQUENCE);
     } else {
         item.put(sequence(tags::GRAPHIC_OBJECT_SEQUENCE, shapes));

@@ -20,11 +20,15 @@ pub mod charset;
 
 pub mod table;
 
+mod denied;
+
 mod hits;
 
 mod policy;
 
 mod clean;
+
+mod lut;
 
 mod dates;
 

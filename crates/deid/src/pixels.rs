@@ -9,7 +9,7 @@ use dicom_core::{
     value::{PixelFragmentSequence, Value},
 };
 use dicom_dictionary_std::tags;
-use dicom_object::InMemDicomObject;
+use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::codestream::{self, Unfollowed};
 
@@ -139,6 +139,12 @@ pub(crate) fn tidy(object: &mut InMemDicomObject, syntax: &str) -> Result<(), Un
     let total = object
         .take(tags::ENCAPSULATED_PIXEL_DATA_VALUE_TOTAL_LENGTH)
         .is_some();
+    for tag in [tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA] {
+        if let Some(element) = object.take(tag) {
+            let shape = Shape::of(object).ok_or(Unfollowed)?;
+            object.put(cut_float(element, shape)?);
+        }
+    }
     let Some(element) = object.take(tags::PIXEL_DATA) else {
         return Ok(());
     };
@@ -160,6 +166,26 @@ pub(crate) fn tidy(object: &mut InMemDicomObject, syntax: &str) -> Result<(), Un
         _ => return Err(Unfollowed),
     }
     Ok(())
+}
+
+/// Samples in floating point, without what comes after the last.
+fn cut_float(element: InMemElement, shape: Shape) -> Result<InMemElement, Unfollowed> {
+    let (tag, vr) = (element.header().tag, element.vr());
+    let values = shape
+        .pixels
+        .checked_mul(shape.samples)
+        .and_then(|values| values.checked_mul(shape.frames))
+        .ok_or(Unfollowed)?;
+    let Value::Primitive(mut value) = element.into_value() else {
+        return Err(Unfollowed);
+    };
+    match &mut value {
+        PrimitiveValue::F32(all) => all.truncate(values),
+        PrimitiveValue::F64(all) => all.truncate(values),
+        PrimitiveValue::Empty => {}
+        _ => return Err(Unfollowed),
+    }
+    Ok(DataElement::new(tag, vr, value))
 }
 
 fn cut_native(value: &mut PrimitiveValue, shape: Shape) -> Result<(), Unfollowed> {

@@ -3,7 +3,9 @@
 
 use cloister_scrub::Kind;
 use dicom_core::Tag;
+use dicom_dictionary_std::tags;
 
+use crate::denied;
 use crate::table::{self, Action, Effect, ProfileOption, Row, Tags};
 
 /// The Basic Application Level Confidentiality Profile (PS3.15 E.2) and a set of its options (E.3).
@@ -102,6 +104,11 @@ impl Policy {
     /// What is done to the attributes of a row. Where two options speak, a changed date goes before
     /// a kept one (else a kept calibration date would tell the shift), and keeping before cleaning.
     pub fn effect(self, row: &Row) -> Effect {
+        if self.has(ProfileOption::RetainModifiedDates)
+            && matches!(row.tags, Tags::One(tag) if CONSTANT_DATES.contains(&tag))
+        {
+            return row.action.effect();
+        }
         let mut clean = None;
         let mut keep = false;
         for (option, cell) in ProfileOption::ALL.into_iter().zip(row.options) {
@@ -122,7 +129,10 @@ impl Policy {
 
     /// Whether an attribute must not be in a cleaned object.
     pub fn forbids(self, tag: Tag) -> bool {
-        table::find(tag).is_some_and(|row| self.effect(row) == Effect::Remove)
+        table::find(tag).map_or_else(
+            || denied::is_denied(tag),
+            |row| self.effect(row) == Effect::Remove,
+        )
     }
 
     /// Whether identifiers of an attribute may stay in the object, so that nobody need look for
@@ -138,6 +148,19 @@ impl Policy {
         }
     }
 }
+
+/// Dates that are the same for many patients and publicly known, such as the version of a context
+/// group: one that was moved would tell how far all others were.
+const CONSTANT_DATES: [Tag; 7] = [
+    tags::CONTEXT_GROUP_VERSION,
+    tags::CONTEXT_GROUP_LOCAL_VERSION,
+    tags::DATE_OF_MANUFACTURE,
+    tags::DATE_OF_INSTALLATION,
+    // Template Version and Template Local Version, retired.
+    Tag(0x0040, 0xDB06),
+    Tag(0x0040, 0xDB07),
+    tags::INFORMATION_ISSUE_DATE_TIME,
+];
 
 /// How an option cleans the attributes of a row.
 const fn cleaning(option: ProfileOption, row: &Row) -> Effect {

@@ -62,7 +62,7 @@ impl Cleaner<'_> {
         let texts = values(element, codes);
         let safe = texts
             .iter()
-            .all(|text| has_form(vr, text) && !self.hit(text))
+            .all(|text| has_form(vr, text) && !hits::in_value(&self.searcher, text, vr, &[]))
             && !hits::across(&self.searcher, &texts, vr);
         safe.then(|| DataElement::new(tag, vr, PrimitiveValue::Strs(texts.into())))
     }
@@ -123,6 +123,9 @@ impl Cleaner<'_> {
         }
         let mut cleaned = Vec::new();
         for value in values(element, codes) {
+            if value.len() > hits::MAX_TEXT_BYTES {
+                return None;
+            }
             let mut text = scrub_with(&value, &self.searcher).text;
             if self.hit(&text) || in_doubt(&text) {
                 return None;
@@ -142,7 +145,9 @@ impl Cleaner<'_> {
 
     /// Whether neither a known identifier nor any detector speaks up.
     pub(crate) fn says_nothing(&self, text: &str) -> bool {
-        scrub_with(text, &self.searcher).spans.is_empty() && !in_doubt(text)
+        text.len() <= hits::MAX_TEXT_BYTES
+            && scrub_with(text, &self.searcher).spans.is_empty()
+            && !in_doubt(text)
     }
 
     /// The gate's own question, so that what stays here passes there.
@@ -165,9 +170,13 @@ fn in_doubt(text: &str) -> bool {
 }
 
 /// Whether a value has the form of its VR (PS3.5 Table 6.2-1); an empty one has.
-fn has_form(vr: VR, text: &str) -> bool {
+pub(crate) fn has_form(vr: VR, text: &str) -> bool {
     if text.is_empty() {
         return true;
+    }
+    // Many writers give a decimal number more digits than the 16 it may have.
+    if vr == VR::DS {
+        return text.len() <= 32 && text.parse::<f64>().is_ok_and(f64::is_finite);
     }
     let length = limit(vr).is_none_or(|limit| text.chars().count() <= limit);
     length
@@ -176,7 +185,6 @@ fn has_form(vr: VR, text: &str) -> bool {
             VR::DT => dates::is_date_time(text),
             VR::TM => dates::is_time(text),
             VR::UI => Uid::parse(text).is_ok(),
-            VR::DS => text.parse::<f64>().is_ok_and(f64::is_finite),
             VR::IS => text.parse::<i32>().is_ok(),
             VR::AS => {
                 let (number, unit) = text.split_at_checked(3).unwrap_or_default();

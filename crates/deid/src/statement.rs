@@ -50,7 +50,13 @@ const fn code_of(option: ProfileOption) -> &'static str {
 /// Writes the statement into `cleaned`. What `original` says of earlier steps stands before it:
 /// both attributes hold one value for each successive step (PS3.3 Table C.7-1). Of those only
 /// standard codes and texts in the cleaned form are repeated.
-pub(crate) fn state(cleaned: &mut InMemDicomObject, original: &InMemDicomObject, policy: Policy) {
+/// `lost_dates`: some that the policy keeps were not kept.
+pub(crate) fn state(
+    cleaned: &mut InMemDicomObject,
+    original: &InMemDicomObject,
+    policy: Policy,
+    lost_dates: bool,
+) {
     let mut applied = earlier_codes(original);
     let ours = std::iter::once(BASIC.0).chain(policy.options().map(code_of));
     for value in ours {
@@ -101,7 +107,7 @@ pub(crate) fn state(cleaned: &mut InMemDicomObject, original: &InMemDicomObject,
     cleaned.put(DataElement::new(
         tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED,
         VR::CS,
-        dates(original, policy),
+        dates(original, policy, lost_dates),
     ));
 }
 
@@ -127,10 +133,10 @@ fn earlier_codes(original: &InMemDicomObject) -> Vec<(&'static str, &'static str
 }
 
 /// (0028,0303). Dates that an earlier step modified or removed are not unmodified for being kept.
-fn dates(original: &InMemDicomObject, policy: Policy) -> &'static str {
+fn dates(original: &InMemDicomObject, policy: Policy, lost: bool) -> &'static str {
     const RANKS: [&str; 3] = ["UNMODIFIED", "MODIFIED", "REMOVED"];
     let now = if policy.has(ProfileOption::RetainFullDates) {
-        0
+        usize::from(lost)
     } else if policy.has(ProfileOption::RetainModifiedDates) {
         1
     } else {

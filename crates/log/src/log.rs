@@ -149,6 +149,31 @@ impl Log {
         answered.recv().map_err(|_| LogError::Closed)?
     }
 
+    /// Appends all of `records` in order, with as few syncs as they need; their sequence numbers, once
+    /// all of them are durable. For threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; any of them may be in the log then.
+    pub fn append_all_blocking(
+        &self,
+        records: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<Vec<u64>, LogError> {
+        let (answer, answered) = channel();
+        let mut asked = 0;
+        for record in records {
+            let answer = answer.clone();
+            self.request(record, Box::new(move |result| drop(answer.send(result))))?;
+            asked += 1;
+        }
+        drop(answer);
+        let sequences: Vec<u64> = answered.iter().collect::<Result<_, _>>()?;
+        if sequences.len() == asked {
+            Ok(sequences)
+        } else {
+            Err(LogError::Closed)
+        }
+    }
+
     fn request(
         &self,
         record: Vec<u8>,

@@ -138,7 +138,6 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
         .get(tags::PIXEL_DATA)
         .ok_or(bad(Undecodable::NoPixels))?;
     let layout = Layout::of(object)?;
-    let mut bits_stored = layout.bits_stored;
     let mut high_bit = layout.high_bit;
     let mut planar = layout.channels > 1 && layout.planar;
     let mut photometric = layout.photometric.as_str();
@@ -156,7 +155,7 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
             planar = false;
             for frame in frames {
                 let facts = facts_of(&uid, &frame)?;
-                if let Some(facts) = facts {
+                if let Some(facts) = &facts {
                     let same = facts.width == layout.width && facts.height == layout.height;
                     if !same
                         || facts.components != layout.channels
@@ -164,9 +163,7 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
                     {
                         return Err(bad(Undecodable::SizeMismatch));
                     }
-                    // Some writers state fewer stored bits than their codestream has.
-                    bits_stored = bits_stored.max(facts.precision);
-                    high_bit = bits_stored - 1;
+                    high_bit = layout.bits_stored - 1;
                     planar = facts.planar;
                 }
                 let one = OneFrame {
@@ -178,7 +175,12 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
                 reader
                     .decode_frame(&one, 0, &mut decoded)
                     .map_err(|_| bad(Undecodable::Codec))?;
-                samples.extend_from_slice(&widen(decoded, &layout)?);
+                let decoded = widen(decoded, &layout)?;
+                let precision = facts.map_or(0, |facts| facts.precision);
+                if precision > layout.bits_stored && !within_stored(&decoded, &layout, precision) {
+                    return Err(bad(Undecodable::BadAttributes));
+                }
+                samples.extend_from_slice(&decoded);
             }
             photometric = after_codec(&uid, photometric);
             samples
@@ -202,7 +204,7 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
         frames: layout.frames,
         channels: layout.channels,
         bytes_per_sample: layout.bytes_per_sample(),
-        bits_stored,
+        bits_stored: layout.bits_stored,
         signed: layout.signed,
         photometric,
         samples,
@@ -317,6 +319,32 @@ fn widen(decoded: Vec<u8>, layout: &Layout) -> Result<Vec<u8>> {
         Ok(decoded.into_iter().flat_map(|low| [low, 0]).collect())
     } else {
         Err(bad(Undecodable::SizeMismatch))
+    }
+}
+
+/// Whether samples of a codestream that is deeper than the header says stay within the stored bits.
+/// What stands above them is an overlay with text in it, or the header is wrong: nobody can tell.
+fn within_stored(samples: &[u8], layout: &Layout, precision: u16) -> bool {
+    let unused = 16 - u32::from(layout.bits_stored);
+    let depth = u16::MAX >> (16 - u32::from(precision.clamp(1, 16)));
+    let fits = |value: u16| {
+        let raised = value << unused;
+        let extended = (raised.cast_signed() >> unused).cast_unsigned();
+        value == raised >> unused
+            || layout.signed && (value == extended || value == extended & depth)
+    };
+    if layout.bytes_per_sample() == 1 {
+        samples.iter().all(|sample| {
+            let sample = if layout.signed {
+                i16::from(sample.cast_signed()).cast_unsigned()
+            } else {
+                u16::from(*sample)
+            };
+            fits(sample) || fits(sample & 0xFF)
+        })
+    } else {
+        let pairs = samples.as_chunks::<2>().0;
+        pairs.iter().all(|pair| fits(u16::from_le_bytes(*pair)))
     }
 }
 
@@ -466,3 +494,6 @@ impl PixelDataObject for OneFrame<'_> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tidied;

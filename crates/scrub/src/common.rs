@@ -9,7 +9,7 @@ pub(crate) fn is_common(word: &str) -> bool {
 /// Placeholders, DICOM terms, and English or radiology words that are also names.
 const COMMON: &str = "
 anonymous anonymized anonymised anon anonymize deidentified removed unknown none null test patient
-name nobody dummy phantom sample example other undefined default empty hospital clinic department
+text contains display finding name nobody dummy phantom sample example other undefined default empty hospital clinic department
 institution radiology medical center centre university health system imaging clinical general
 chest thorax lung lungs heart head neck abdomen pelvis spine skull hand foot knee hip shoulder
 ankle elbow wrist extremity breast brain bone body whole rib ribs arm leg back

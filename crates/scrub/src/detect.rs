@@ -19,6 +19,8 @@ struct Detector {
 pub(crate) fn detect(text: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for detector in DETECTORS.iter() {
+        // Matches come in order, so characters are counted once.
+        let (mut bytes, mut characters) = (0, 0);
         for found in detector.regex.captures_iter(text) {
             let Some(part) = found.get(1).or_else(|| found.get(0)) else {
                 continue;
@@ -26,11 +28,13 @@ pub(crate) fn detect(text: &str) -> Vec<Span> {
             if !(detector.accept)(part.as_str()) {
                 continue;
             }
-            let before = text.get(..part.start()).unwrap_or_default().chars().count();
-            let length = part.as_str().chars().count();
+            let between = text.get(bytes..part.start()).unwrap_or_default();
+            let start = characters + between.chars().count();
+            let end = start + part.as_str().chars().count();
+            (bytes, characters) = (part.end(), end);
             spans.push(Span {
-                start: before,
-                end: before + length,
+                start,
+                end,
                 kind: detector.kind,
                 score: detector.score,
             });

@@ -6,6 +6,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{Kind, Searcher, Span};
 
+/// The longest value that is searched for: an address of 1024 characters.
+pub(crate) const MAX_VALUE_BYTES: usize = 4096;
+
 /// The identifiers that one film (or study) is known to carry.
 ///
 /// Wiped on drop, never serialized, and `Debug` prints the count only. A [`Searcher`] made from it
@@ -26,10 +29,19 @@ impl KnownIdentifiers {
     /// Adds one identifier. Names take DICOM form (`Doe^Jane=…`) or free form; dates `YYYYMMDD`.
     ///
     /// Values too short or too common to tell a patient apart (one or two letters, bare years,
-    /// `ANONYMOUS`, `CHEST`) are kept for whole-name searches and otherwise never match.
+    /// `ANONYMOUS`, `CHEST`) are kept for whole-name searches and otherwise never match. A value that
+    /// is too long to search for makes the search incomplete, see [`Searcher::is_complete`].
     pub fn add(&mut self, kind: Kind, value: &str) {
         let value = value.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-        if value.is_empty() || value.len() > 1024 || self.contains(kind, value) {
+        // Padding inside a value counts for nothing.
+        let collapsed: String;
+        let value = if value.len() > MAX_VALUE_BYTES {
+            collapsed = value.split_whitespace().collect::<Vec<_>>().join(" ");
+            collapsed.as_str()
+        } else {
+            value
+        };
+        if value.is_empty() || self.contains(kind, value) {
             return;
         }
         self.kinds.push(kind);

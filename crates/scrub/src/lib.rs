@@ -22,5 +22,6 @@ mod text;
 
 pub use kind::Kind;
 pub use known::KnownIdentifiers;
+pub use needle::is_placeholder_date;
 pub use search::Searcher;
 pub use text::{Scrubbed, Span, scrub, scrub_with};

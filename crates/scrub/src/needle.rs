@@ -1,11 +1,13 @@
 //! Turns each known identifier into the forms in which it may be written. Comes before the search.
 
+use std::collections::HashSet;
+
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{Kind, common::is_common, fold};
+use crate::{Kind, common::is_common, fold, known::MAX_VALUE_BYTES};
 
 /// How a needle must stand in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Edge {
     /// Anywhere.
     Free,
@@ -24,10 +26,18 @@ pub(crate) struct Needles {
     pub(crate) compact: Vec<(String, Kind, Edge)>,
     /// Literals in raw bytes, any case.
     pub(crate) literals: Vec<Literal>,
+    dates: HashSet<String>,
+    /// There is more to look for than can be looked for.
+    pub(crate) overflow: bool,
 }
 
+/// Forms of all identifiers together.
+const MAX_NEEDLES: usize = 1 << 17;
+/// Parts of one name: they are paired, so their number counts squared.
+const MAX_NAME_PARTS: usize = 64;
+
 /// A text to look for in raw bytes, in every encoding.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Literal {
     pub(crate) text: String,
     pub(crate) edge: Edge,
@@ -54,7 +64,20 @@ impl Needles {
         });
     }
 
+    /// The same form of two identifiers is looked for once.
+    pub(crate) fn tidy(&mut self) {
+        self.literals.sort_unstable();
+        self.literals.dedup();
+        self.overflow |= self.words.len() + self.compact.len() + self.literals.len() > MAX_NEEDLES;
+    }
+
     pub(crate) fn add(&mut self, kind: Kind, value: &str) {
+        if value.len() > MAX_VALUE_BYTES
+            || self.words.len() + self.compact.len() + self.literals.len() > MAX_NEEDLES
+        {
+            self.overflow = true;
+            return;
+        }
         match kind {
             Kind::Name => self.name(value),
             Kind::Date => self.date(value),
@@ -119,6 +142,10 @@ impl Needles {
             if words.is_empty() && !part.is_ascii() {
                 self.literal(*part, Edge::Free);
             }
+        }
+        if tokens.len() > MAX_NAME_PARTS {
+            self.overflow = true;
+            return;
         }
         // Any two components side by side, in either order, count even when each is short or
         // common: "Li Wei", "Young, Ray".
@@ -205,7 +232,9 @@ impl Needles {
 
     fn date(&mut self, value: &str) {
         let digits: String = value.chars().filter(char::is_ascii_digit).take(8).collect();
-        if digits.len() < 8 || COMMON_DATES.contains(&digits.as_str()) {
+        // Many points in time of one day are one date.
+        let known = !self.dates.insert(digits.clone());
+        if known || digits.len() < 8 || is_placeholder_date(&digits) {
             return;
         }
         let (Some(year), Some(month), Some(day)) =
@@ -258,6 +287,11 @@ const COMMON_DATES: [&str; 9] = [
     "19000101", "19700101", "19800101", "20000101", "11111111", "00010101", "99991231", "19010101",
     "00000000",
 ];
+
+/// Whether `YYYYMMDD` is a date that devices write where they know none.
+pub fn is_placeholder_date(digits: &str) -> bool {
+    COMMON_DATES.contains(&digits)
+}
 
 const MONTHS: [(&str, &str); 12] = [
     ("january", "jan"),

@@ -19,7 +19,14 @@ pub struct Searcher {
     compact_rules: Vec<(Kind, Edge)>,
     bytes: Option<AhoCorasick>,
     byte_rules: Vec<ByteRule>,
+    /// Not everything can be looked for, so everything is a hit.
+    overflow: bool,
 }
+
+/// Encoded forms of all identifiers together, and their bytes: each byte may cost the automaton
+/// some fifty.
+const MAX_PATTERNS: usize = 1 << 18;
+const MAX_PATTERN_BYTES: usize = 4 << 20;
 
 #[derive(Debug, Clone, Copy)]
 struct ByteRule {
@@ -36,6 +43,10 @@ impl Searcher {
         for (kind, value) in known.iter() {
             needles.add(kind, value);
         }
+        needles.tidy();
+        if needles.overflow {
+            return Self::shut();
+        }
         let word_patterns: Vec<String> = needles
             .words
             .iter()
@@ -48,6 +59,7 @@ impl Searcher {
             .collect();
         let mut patterns = Vec::new();
         let mut byte_rules = Vec::new();
+        let mut pattern_bytes = 0;
         for literal in &needles.literals {
             let shade = pixel_like(&literal.text);
             for (pattern, width) in encodings(literal) {
@@ -56,7 +68,11 @@ impl Searcher {
                     width,
                     pixel_like: shade || pattern.len() < 6,
                 });
+                pattern_bytes += pattern.len();
                 patterns.push(pattern);
+            }
+            if patterns.len() > MAX_PATTERNS || pattern_bytes > MAX_PATTERN_BYTES {
+                return Self::shut();
             }
         }
         Self {
@@ -70,14 +86,34 @@ impl Searcher {
                 .collect(),
             bytes: automaton(&patterns),
             byte_rules,
+            overflow: false,
         }
+    }
+
+    const fn shut() -> Self {
+        Self {
+            words: None,
+            word_kinds: Vec::new(),
+            compact: None,
+            compact_rules: Vec::new(),
+            bytes: None,
+            byte_rules: Vec::new(),
+            overflow: true,
+        }
+    }
+
+    /// Whether every identifier is looked for. Otherwise there were too many or too long ones, and
+    /// every text and all bytes count as a hit.
+    pub const fn is_complete(&self) -> bool {
+        !self.overflow
     }
 
     /// Where `text` holds identifiers, in characters, sorted and without overlaps.
     pub fn find(&self, text: &str) -> Vec<Span> {
         let folded = Folded::new(text);
         let mut spans = Vec::new();
-        let unbuilt = self.words.is_none() && !self.word_kinds.is_empty()
+        let unbuilt = self.overflow
+            || self.words.is_none() && !self.word_kinds.is_empty()
             || self.compact.is_none() && !self.compact_rules.is_empty();
         if unbuilt && !folded.solid.is_empty() {
             spans.push(Span {
@@ -148,7 +184,7 @@ impl Searcher {
     fn find_bytes(&self, bytes: &[u8], pixels: bool) -> bool {
         let Some(automaton) = &self.bytes else {
             // Identifiers whose automaton could not be built hit everything: fail closed.
-            return !self.byte_rules.is_empty();
+            return self.overflow || !self.byte_rules.is_empty();
         };
         automaton.find_overlapping_iter(bytes).any(|hit| {
             let Some(rule) = self.byte_rules.get(hit.pattern().as_usize()) else {
@@ -159,6 +195,7 @@ impl Searcher {
             }
             stands_apart(bytes, hit.start(), hit.end(), *rule)
                 && !within_own_uid(bytes, hit.start(), hit.end())
+                && !(pixels && within_fraction(bytes, hit.start(), hit.end()))
         })
     }
 }
@@ -213,6 +250,34 @@ fn stands_apart(bytes: &[u8], start: usize, end: usize, rule: ByteRule) -> bool 
     });
     let after = (0..rule.width).any(|on| inside(bytes.get(end + on)));
     !(before || after)
+}
+
+/// Whether digits are one side of the point in a longer decimal number: a distance or an angle.
+fn within_fraction(bytes: &[u8], start: usize, end: usize) -> bool {
+    let part = |byte: &&u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'+' | b'-');
+    let digits = bytes
+        .get(start..end)
+        .is_some_and(|hit| hit.iter().all(u8::is_ascii_digit));
+    let count = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take(20).take_while(part).count();
+    let before = count(&mut bytes.get(..start).unwrap_or_default().iter().rev());
+    let after = count(&mut bytes.get(end..).unwrap_or_default().iter());
+    let number = bytes
+        .get(start - before..end + after)
+        .and_then(|number| std::str::from_utf8(number).ok())
+        .unwrap_or_default();
+    digits && number.contains('.') && number.len() <= 24 && is_fraction(number)
+}
+
+/// Whether a text is a decimal number whose fraction is not nought.
+fn is_fraction(number: &str) -> bool {
+    let number = number.strip_prefix(['+', '-']).unwrap_or(number);
+    number.split_once('.').is_some_and(|(whole, fraction)| {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        !whole.is_empty()
+            && digits(whole)
+            && digits(fraction)
+            && fraction.bytes().any(|byte| byte != b'0')
+    })
 }
 
 /// Whether a hit lies within a `2.25.` UID of full length: a pseudonym of ours, whose 39 random

@@ -96,3 +96,14 @@ fn surrogates_are_not_scrubbed_again() {
     let once = scrub(text, &KnownIdentifiers::new()).text;
     assert_eq!(scrub(&once, &KnownIdentifiers::new()).text, once);
 }
+
+#[test]
+fn places_are_counted_in_characters_from_match_to_match() {
+    let scrubbed = scrub(
+        "é (617) 555-1212 ü (617) 555-1213 ß jane.doe@example.org",
+        &KnownIdentifiers::new(),
+    );
+    let places: Vec<_> = scrubbed.spans.iter().map(|s| (s.start, s.end)).collect();
+    assert_eq!(places, [(2, 16), (19, 33), (36, 56)]);
+    assert_eq!(scrubbed.text, "é [PHONE] ü [PHONE] ß [EMAIL]");
+}

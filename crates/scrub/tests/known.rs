@@ -207,3 +207,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_search_that_would_not_end_hits_everything() {
+    let mut names = KnownIdentifiers::new();
+    for n in 0..400 {
+        let parts: Vec<String> = (0..40).map(|part| format!("x{n}y{part}")).collect();
+        names.add(Kind::Name, &parts.join(" "));
+    }
+    let mut long = KnownIdentifiers::new();
+    long.add(Kind::Id, &"A1".repeat(4000));
+    for known in [names, long] {
+        let searcher = known.searcher();
+        assert!(!searcher.is_complete());
+        assert!(!searcher.find("chest").is_empty());
+        assert!(searcher.find_in_bytes(b"chest") && searcher.find_in_pixels(b"chest"));
+    }
+    assert!(known().searcher().is_complete());
+}
+
+#[test]
+fn digits_behind_a_decimal_point_are_no_id_among_pixels() {
+    let mut known = KnownIdentifiers::new();
+    known.add(Kind::Id, "482913");
+    let searcher = known.searcher();
+    assert!(!searcher.find_in_pixels(b"\x020.482913\\-1.482913 "));
+    for hit in [&b"x 482913 "[..], b"482913.0", b"1.2.482913", b".482913"] {
+        assert!(searcher.find_in_pixels(hit), "{hit:?}");
+    }
+    assert!(searcher.find_in_bytes(b"0.482913"));
+}

@@ -1,6 +1,6 @@
 //! The file as it stands, before it is checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -485,8 +485,15 @@ impl Raw {
             ));
         }
         let (mut issuers, mut bindings) = (BTreeMap::new(), BTreeMap::new());
+        let mut seen = BTreeSet::new();
         for modality in &self.modality {
             let calling = title("modality.calling_ae", &modality.calling_ae)?;
+            if !seen.insert(calling.clone()) {
+                return Err(ConfigError::invalid(
+                    "modality.calling_ae",
+                    format!("two [[modality]] of {}", calling.as_str()),
+                ));
+            }
             let identities = modality.identity.check()?;
             if !identities.is_empty() {
                 bindings.insert(calling.clone(), identities);
@@ -619,6 +626,14 @@ impl Raw {
             .map(|text| secrets.source("keys.wrapping_previous", text))
             .collect::<Result<Vec<_>, _>>()?;
         let own = rustix::process::geteuid().as_raw();
+        // The socket's mode is 0600: nobody else would ever get that far.
+        let foreign = |uid: &&u32| **uid != own && **uid != 0;
+        if let Some(uid) = self.control.operators.iter().find(foreign) {
+            return Err(ConfigError::invalid(
+                "control.operators",
+                format!("user {uid} cannot open control.sock: 0 and the room's own {own} can"),
+            ));
+        }
         Ok(Config {
             spool: Limits {
                 min_free_bytes: self.spool.min_free_bytes,

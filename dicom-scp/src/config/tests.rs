@@ -76,6 +76,16 @@ fn what_cannot_be_used_is_named() {
         ),
         (
             "[keys]",
+            "[control]\noperators = [0, 4294967294]\n[keys]",
+            "control.operators",
+        ),
+        (
+            "[keys]",
+            "[[modality]]\ncalling_ae = \"CT_1\"\n[[modality]]\ncalling_ae = \"CT_1\"\n[keys]",
+            "modality.calling_ae",
+        ),
+        (
+            "[keys]",
             "[retention]\nforwarded_days = 1\n[keys]",
             "forwarded_days",
         ),
@@ -154,7 +164,7 @@ max_bytes = 7
 forwarded_hours = 0
 quarantined_days = 1
 [control]
-operators = [0, 1000]
+operators = [0]
 [[route.rule]]
 institution = "*general hospital*"
 recipient = "group:a"
@@ -166,7 +176,7 @@ recipient = "group:b"
 "#;
     let config = load(&format!("{GOOD}{more}")).unwrap();
     assert_eq!(config.spool.max_bytes, Some(7));
-    assert_eq!((config.keep.forwarded_ms, config.operators.len()), (0, 2));
+    assert_eq!((config.keep.forwarded_ms, config.operators.len()), (0, 1));
     assert!(config.routes.looks_at_tags());
 }
 

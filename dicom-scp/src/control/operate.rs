@@ -11,7 +11,7 @@ use crate::error::SpoolError;
 use crate::metric::{self, Erased, Operated};
 use crate::spool::Id;
 use crate::spool::record::{Record, now_unix_ms};
-use crate::spool::worklist::{ObjectState, VersionState};
+use crate::spool::worklist::{Object, ObjectState, Version, VersionState, Worklist};
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,16 @@ pub(super) struct Operation<'a> {
 
 impl Operation<'_> {
     pub(super) async fn studies(&self, request: StudyRequest) -> Answer {
-        let StudyRequest::Retry(study) = request;
-        let done = self.retry(&study).await;
-        self.answer("retry", Action::StudyRetried, done).await
+        match request {
+            StudyRequest::Retry(study) => {
+                let done = self.retry(&study).await;
+                self.answer("retry", Action::StudyRetried, done).await
+            }
+            StudyRequest::Discard(study) => {
+                let done = self.discard(&study).await;
+                self.answer("discard", Action::KeyForgotten, done).await
+            }
+        }
     }
 
     pub(super) async fn quarantine(&self, request: QuarantineRequest) -> Answer {
@@ -160,6 +167,8 @@ impl Operation<'_> {
     async fn retry(&self, study: &str) -> Result<Answer, Refused> {
         self.allowed()?;
         let study = named(study)?;
+        // Nobody discards it meanwhile.
+        let held = self.desk.spool.hold().await;
         let version = {
             let worklist = self.desk.spool.worklist();
             let entry = worklist.study(study).ok_or(Refused::NotFound)?;
@@ -177,7 +186,34 @@ impl Operation<'_> {
             at_unix_ms: now_unix_ms(),
         };
         self.desk.spool.append(record).await?;
+        drop(held);
         Ok(Answer::Done(Done::Retried))
+    }
+
+    /// Erases what this room holds of the study; a report that was released before stays where it is.
+    async fn discard(&self, study: &str) -> Result<Answer, Refused> {
+        self.allowed()?;
+        let study = named(study)?;
+        let event = {
+            let worklist = self.desk.spool.worklist();
+            let entry = worklist.study(study).ok_or(Refused::NotFound)?;
+            let version = dead_letter(&worklist, study)?;
+            let event = Event::new(Action::KeyForgotten).report(version.report);
+            let event = event.count(entry.objects.len() as u32);
+            match entry.pseudonym.as_deref().map(Pseudonym::parse) {
+                Some(Ok(pseudonym)) => event.study(pseudonym),
+                _ => event,
+            }
+        };
+        self.audited(event).await?;
+        let erased = self.desk.spool.erase_study(study, |worklist| {
+            dead_letter(worklist, study).ok()?;
+            worklist.erasure(study, now_unix_ms())
+        });
+        let objects = erased.await?.ok_or(Refused::NotDead)?;
+        metric::erased(Erased::Discard, objects);
+        tracing::info!(%study, objects, "An operator had a dead letter erased.");
+        Ok(Answer::Done(Done::Discarded))
     }
 
     fn show(&self, object: &str) -> Result<Answer, Refused> {
@@ -264,10 +300,12 @@ impl Operation<'_> {
     async fn rotate(&self) -> Result<Answer, Refused> {
         self.allowed()?;
         self.audited(Event::new(Action::VaultRotated)).await?;
+        // The keyring last: a keyring under the newest wrapping key means that the others are not
+        // needed any more.
+        let keys = self.desk.spool.renew_keys().await?;
         let vault = self.desk.vault.clone();
         let rotated = tokio::task::spawn_blocking(move || vault.rotate());
         let generation = rotated.await.map_err(|_| Refused::Failed)??;
-        let keys = self.desk.spool.renew_keys().await?;
         tracing::info!(generation, keys, "The vault's keys were rotated.");
         Ok(Answer::Done(Done::Rotated { generation, keys }))
     }
@@ -307,6 +345,19 @@ impl Operation<'_> {
             generation: checked.generation,
         }))
     }
+}
+
+/// The version that waits for a human, if nothing else of the study is on its way.
+fn dead_letter(worklist: &Worklist, study: Id) -> Result<Version, Refused> {
+    let entry = worklist.study(study).ok_or(Refused::NotFound)?;
+    let version = entry.dead_letter().ok_or(Refused::NotDead)?;
+    let waits = |object: &&Object| matches!(object.state, ObjectState::Waiting);
+    if worklist.objects_of(study).iter().any(waits) {
+        return Err(Refused::Senseless(
+            "a film has come since: wait for its version",
+        ));
+    }
+    Ok(version.clone())
 }
 
 fn named(text: &str) -> Result<Id, Refused> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cloister_phi::{AeTitle, Phi, Uid};
+use dicom_dictionary_std::uids;
 use dicom_object::FileMetaTableBuilder;
 use hmac::Mac as _;
 use tokio::task::JoinHandle;
@@ -99,6 +100,8 @@ impl Announced {
 pub(crate) struct Receiving {
     state: State,
     batch: Vec<u8>,
+    /// A few bytes may become many: never worked on where they are.
+    deflated: bool,
 }
 
 /// The open object, or why it is given up, and the emptied buffer.
@@ -118,6 +121,9 @@ impl Receiving {
         max_bytes: u64,
         spool: &Spool,
     ) -> Self {
+        let deflated = announced.as_ref().is_ok_and(|announced| {
+            announced.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+        });
         let opened = announced.and_then(|announced| open(announced, calling, max_bytes, spool));
         Self {
             state: match opened {
@@ -125,6 +131,7 @@ impl Receiving {
                 Err(status) => State::Refused(status),
             },
             batch: Vec::new(),
+            deflated,
         }
     }
 
@@ -170,25 +177,13 @@ impl Receiving {
 
     /// After the last fragment: the object, or the status to answer.
     pub(crate) async fn finish(mut self) -> Result<Received, Status> {
-        if self.batch.len() > INLINE_BYTES {
-            self.state = self.hand_over().await;
+        let (open, _) = self.rest().await?;
+        let last = self.batch;
+        if last.len() > INLINE_BYTES || self.deflated {
+            let task = tokio::task::spawn_blocking(move || open.finish(&last));
+            return task.await.map_err(|_| Status::OutOfResources)?;
         }
-        let (mut open, _) = self.rest().await?;
-        open.push(&self.batch)?;
-        let heading = open.scan.finish().map_err(unparseable)?;
-        if heading.sop_class.as_str() != open.sop_class
-            || heading.sop_instance.expose().as_str() != open.sop_instance.expose().as_str()
-        {
-            return Err(Status::DataSetMismatch);
-        }
-        Ok(Received {
-            writer: open.writer,
-            heading,
-            content: open.content.finalize().into_bytes().into(),
-            object: open.object,
-            calling: open.calling,
-            bytes: open.bytes,
-        })
+        open.finish(&last)
     }
 }
 
@@ -247,6 +242,25 @@ fn open(
 }
 
 impl Open {
+    /// The last bytes, and then the object.
+    fn finish(mut self: Box<Self>, last: &[u8]) -> Result<Received, Status> {
+        self.push(last)?;
+        let heading = self.scan.finish().map_err(unparseable)?;
+        if heading.sop_class.as_str() != self.sop_class
+            || heading.sop_instance.expose().as_str() != self.sop_instance.expose().as_str()
+        {
+            return Err(Status::DataSetMismatch);
+        }
+        Ok(Received {
+            writer: self.writer,
+            heading,
+            content: self.content.finalize().into_bytes().into(),
+            object: self.object,
+            calling: self.calling,
+            bytes: self.bytes,
+        })
+    }
+
     fn push(&mut self, data: &[u8]) -> Result<(), Status> {
         self.bytes += data.len() as u64;
         if self.bytes > self.max_bytes {

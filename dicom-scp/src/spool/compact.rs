@@ -42,7 +42,8 @@ impl Current {
             Err(error) => return Err(error.into()),
         };
         let path = log_dir(dir, generation);
-        if generation > 0 && !path.is_dir() {
+        // An empty log in place of a lost one would make every file an orphan, and those are destroyed.
+        if !path.is_dir() && (generation > 0 || has_traces(dir)?) {
             return Err(SpoolError::NoLog);
         }
         let log = Log::open(LogConfig {
@@ -58,8 +59,7 @@ impl Current {
         for entry in std::fs::read_dir(dir)? {
             let other = entry?.path();
             let name = other.file_name().and_then(|name| name.to_str());
-            let of_log = |name: &str| name == "log" || name.starts_with("log-");
-            if other != path && name.is_some_and(of_log) {
+            if other != path && name.is_some_and(is_log) {
                 remove_log(disk, &other)?;
                 disk.sync_dir(dir)?;
             } else if other
@@ -71,6 +71,25 @@ impl Current {
         }
         Ok(Self { log, generation })
     }
+}
+
+fn is_log(name: &str) -> bool {
+    name == "log" || name.starts_with("log-")
+}
+
+/// Whether there ever was a log here.
+fn has_traces(dir: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        if entry?.file_name().to_str().is_some_and(is_log) {
+            return Ok(true);
+        }
+    }
+    for folder in ["objects", "cleared", "keys"] {
+        if std::fs::read_dir(dir.join(folder))?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn log_dir(dir: &Path, generation: u64) -> PathBuf {
@@ -150,16 +169,20 @@ impl Spool {
             ..LogConfig::at(&path)
         })?;
         let mut fresh = Worklist::default();
-        for record in records {
-            let bytes = serde_json::to_vec(&record).map_err(|_| LogError::TooLarge)?;
-            fresh.apply(log.append_blocking(bytes)?, record);
+        let bytes: Result<Vec<_>, _> = records.iter().map(serde_json::to_vec).collect();
+        let sequences = log.append_all_blocking(bytes.map_err(|_| LogError::TooLarge)?)?;
+        for (sequence, record) in sequences.into_iter().zip(records) {
+            fresh.apply(sequence, record);
         }
         let switched =
             disk.write_atomic(&dir.join(CURRENT), generation.to_string().as_bytes(), 0o600);
         if let Err(error) = switched {
             // Which of the two logs counts after a power cut is unknown: neither may grow.
-            let named = std::fs::read_to_string(dir.join(CURRENT));
-            if named.is_ok_and(|named| named == generation.to_string()) {
+            let still_old = match std::fs::read_to_string(dir.join(CURRENT)) {
+                Ok(named) => named.trim().parse::<u64>().is_ok_and(|n| n != generation),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if !still_old {
                 self.0.space.distrust();
             }
             return Err(error.into());

@@ -2,6 +2,7 @@
 //! record names, and the next start destroys them the same way.
 
 use super::record::Record;
+use super::sealed::{SealedReader, Slot};
 use super::worklist::ObjectState;
 use super::{Id, Spool, sealed};
 use crate::error::SpoolError;
@@ -37,10 +38,12 @@ impl Spool {
             spool.0.disk.sync_dir(&spool.0.dir.join("keys"))?;
             spool.destroy_all(&objects, &cleared)
         });
-        let destroyed = destroyed.await;
+        let destroyed = self.over(destroyed.await);
         drop(alone);
-        destroyed.map_err(|_| SpoolError::Sealed)??;
-        self.compact_if_long().await?;
+        destroyed?;
+        if let Err(error) = self.compact_if_long().await {
+            tracing::error!(%error, "The spool's log cannot be compacted.");
+        }
         Ok(Some(count))
     }
 
@@ -71,10 +74,22 @@ impl Spool {
             }
             spool.destroy_all(&[object], &[])
         });
-        let destroyed = destroyed.await;
+        let destroyed = self.over(destroyed.await);
         drop(alone);
-        destroyed.map_err(|_| SpoolError::Sealed)??;
+        destroyed?;
         Ok(true)
+    }
+
+    /// The record says that it is gone, so nobody tries again: what is left, the next start destroys.
+    fn over(
+        &self,
+        destroyed: Result<Result<(), SpoolError>, tokio::task::JoinError>,
+    ) -> Result<(), SpoolError> {
+        let destroyed = destroyed.unwrap_or(Err(SpoolError::Sealed));
+        destroyed.inspect_err(|error| {
+            tracing::error!(%error, "An erasure did not come to its end.");
+            self.0.space.distrust();
+        })
     }
 
     fn destroy_all(&self, objects: &[Id], cleared: &[Id]) -> Result<(), SpoolError> {
@@ -92,43 +107,59 @@ impl Spool {
 
     /// Wraps every key that an older wrapping key wraps under the newest one. Done again after a
     /// kill, it ends in the same state. The number of keys that it looked at.
+    ///
+    /// # Errors
+    /// [`SpoolError::NotRenewed`] when all others are done but some cannot be opened.
     pub(crate) async fn renew_keys(&self) -> Result<u32, SpoolError> {
-        let alone = self.alone().await;
         let (studies, waiting) = {
             let worklist = self.worklist();
             let studies: Vec<Id> = worklist.studies().map(|(id, _)| *id).collect();
             (studies, worklist.received())
         };
-        let spool = self.clone();
-        let renewed = tokio::task::spawn_blocking(move || {
-            let mut count = 0;
-            for study in studies {
-                count += u32::from(spool.renew_study_key(study)?);
-            }
-            let keys = spool.keys();
-            for object in waiting {
-                let (newest, all) = (keys.wrapping(), keys.wrappings());
-                match sealed::renew(&spool.0.disk, &spool.objects(), object, newest, &all) {
-                    Ok(()) => count += 1,
-                    // Found again, and quarantined, when the object is opened.
-                    Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Missing { .. }) => {}
+        let mut renewed = Renewed::default();
+        // Whatever comes meanwhile is wrapped under the newest key anyway.
+        for studies in studies.chunks(RENEWED_AT_A_TIME) {
+            renewed.add(self.renew_alone(studies, Self::renew_study_key).await?);
+        }
+        for waiting in waiting.chunks(RENEWED_AT_A_TIME) {
+            renewed.add(self.renew_alone(waiting, Self::renew_object_key).await?);
+        }
+        match renewed.closed {
+            0 => Ok(renewed.looked_at),
+            keys => Err(SpoolError::NotRenewed { keys }),
+        }
+    }
+
+    async fn renew_alone(&self, ids: &[Id], renew: Renew) -> Result<Renewed, SpoolError> {
+        let alone = self.alone().await;
+        let (spool, ids) = (self.clone(), ids.to_vec());
+        let task = tokio::task::spawn_blocking(move || {
+            let mut renewed = Renewed::default();
+            for id in ids {
+                match renew(&spool, id) {
+                    Ok(there) => renewed.looked_at += u32::from(there),
+                    Err(SpoolError::Key(error)) => {
+                        tracing::error!(%id, %error, "A key of the spool cannot be wrapped again.");
+                        renewed.closed += 1;
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            Ok(count)
+            Ok(renewed)
         });
-        let renewed = renewed.await;
+        let renewed = task.await;
         drop(alone);
         renewed.map_err(|_| SpoolError::Sealed)?
     }
 
-    /// False if the study has no key yet.
+    /// False if the study has no key, or not any more.
     fn renew_study_key(&self, study: Id) -> Result<bool, SpoolError> {
+        let making = self.key_making();
         let path = self.study_key_file(study);
         if !path.exists() {
             return Ok(false);
         }
-        let key = self.study_key(study)?;
+        let key = self.study_key_under(&making, study)?;
         let purpose = super::study_key_purpose(study);
         let wrapped = crate::keys::wrap(self.0.keys.wrapping(), &purpose, &key)?;
         let replaced = self.0.disk.write_atomic(&path, &wrapped, 0o600);
@@ -137,5 +168,52 @@ impl Spool {
             self.0.space.distrust();
         }
         Ok(replaced.map(|()| true)?)
+    }
+
+    /// False if no receive key wraps the object's key, or not any more.
+    fn renew_object_key(&self, object: Id) -> Result<bool, SpoolError> {
+        let Some(study) = self.worklist().is_received(object) else {
+            return Ok(false);
+        };
+        let keys = self.keys();
+        let (newest, all) = (keys.wrapping(), keys.wrappings());
+        match sealed::renew(&self.0.disk, &self.objects(), object, newest, &all) {
+            Ok(()) => Ok(true),
+            // No key opens what is cut or gone: it is quarantined when somebody wants to read it.
+            Err(SpoolError::Sealed | SpoolError::Missing { .. }) => Ok(false),
+            // Released again, or a conflict: under its study's key, which is renewed.
+            Err(SpoolError::Key(_)) if self.opens_with_study(object, study)? => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn opens_with_study(&self, object: Id, study: Id) -> Result<bool, SpoolError> {
+        if !self.study_key_file(study).exists() {
+            return Ok(false);
+        }
+        let key = self.study_key(study)?;
+        let cipher = crate::keys::cipher(&key);
+        let opened = SealedReader::open(&self.objects(), object, &cipher, Slot::Study);
+        Ok(opened.is_ok())
+    }
+}
+
+/// Objects come in between.
+const RENEWED_AT_A_TIME: usize = 64;
+
+type Renew = fn(&Spool, Id) -> Result<bool, SpoolError>;
+
+/// What became of some keys.
+#[derive(Debug, Clone, Copy, Default)]
+struct Renewed {
+    looked_at: u32,
+    /// No wrapping key opens these.
+    closed: u32,
+}
+
+impl Renewed {
+    fn add(&mut self, other: Self) {
+        self.looked_at += other.looked_at;
+        self.closed += other.closed;
     }
 }

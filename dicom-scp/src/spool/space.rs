@@ -30,8 +30,8 @@ pub(crate) struct Space {
     dir: PathBuf,
     limits: Limits,
     used: AtomicU64,
-    /// A directory could not be synced: whether the names in it are durable is unknown, and no later
-    /// sync tells. Nothing is taken until a restart has read the disk again.
+    /// Something durable could not be finished, most often a directory's sync: what stands on the disk
+    /// is unknown, and no later sync tells. Nothing is taken until a restart has read the disk again.
     distrusted: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Space {
     pub(crate) fn distrust(&self) {
         if !self.distrusted.swap(true, Ordering::AcqRel) {
             tracing::error!(
-                "A directory of the spool cannot be synced; nothing is taken until a restart."
+                "What stands on the spool's disk is not known; nothing is taken until a restart."
             );
         }
     }

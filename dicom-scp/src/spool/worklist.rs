@@ -114,6 +114,18 @@ impl Study {
             .filter(|version| version.state == VersionState::Pending)
     }
 
+    /// The newest version that is not withheld.
+    fn decided(&self) -> Option<&Version> {
+        let mut versions = self.versions.iter().rev();
+        versions.find(|version| version.state != VersionState::Withheld)
+    }
+
+    /// The version that waits for a human, whatever was withheld after it.
+    pub(crate) fn dead_letter(&self) -> Option<&Version> {
+        self.decided()
+            .filter(|version| matches!(version.state, VersionState::Dead(_)))
+    }
+
     /// The report that the next one replaces.
     fn current(&self) -> Option<Uuid> {
         let accepted = self
@@ -390,17 +402,29 @@ impl Worklist {
     /// Objects whose key the receive key may still wrap: not assembled yet, or from before conflicts
     /// were wrapped under their study's key.
     pub(crate) fn received(&self) -> Vec<Id> {
-        let received = self.objects.values().filter(|object| {
-            matches!(
+        let received = self.objects.values().filter(|object| received(object));
+        received.map(|object| object.stored.object).collect()
+    }
+
+    /// Whether the receive key may still wrap the object's key; its study if so.
+    pub(crate) fn is_received(&self, id: Id) -> Option<Id> {
+        let object = self.objects.get(&id)?;
+        received(object).then_some(object.stored.study)
+    }
+
+    /// Objects whose file somebody may still want to read: neither cleared nor known to be damaged.
+    pub(crate) fn needed(&self) -> Vec<Id> {
+        let needed = self.objects.values().filter(|object| {
+            !matches!(
                 object.state,
-                ObjectState::Waiting
+                ObjectState::Cleared { .. }
                     | ObjectState::Quarantined {
-                        reason: Reason::UidConflict,
+                        reason: Reason::Damaged,
                         ..
                     }
             )
         });
-        received.map(|object| object.stored.object).collect()
+        needed.map(|object| object.stored.object).collect()
     }
 
     /// Objects in quarantine that make a study incomplete.
@@ -425,6 +449,17 @@ impl Worklist {
             self.studies.keys().copied().collect(),
         )
     }
+}
+
+fn received(object: &Object) -> bool {
+    matches!(
+        object.state,
+        ObjectState::Waiting
+            | ObjectState::Quarantined {
+                reason: Reason::UidConflict,
+                ..
+            }
+    )
 }
 
 #[cfg(test)]

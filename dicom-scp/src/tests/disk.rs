@@ -101,6 +101,7 @@ impl Watch for Faulty {
 pub(super) struct Switched {
     pub(super) full: AtomicBool,
     pub(super) broken_syncs: AtomicBool,
+    pub(super) failed_syncs: AtomicU64,
 }
 
 impl Watch for Switched {
@@ -113,6 +114,7 @@ impl Watch for Switched {
             }
             Op::Create(_) | Op::CreateDir(_) | Op::Link(..) if full => Err(Errno::NOSPC.into()),
             Op::Sync(_) | Op::SyncDir(_) if self.broken_syncs.load(Ordering::SeqCst) => {
+                self.failed_syncs.fetch_add(1, Ordering::SeqCst);
                 Err(Errno::IO.into())
             }
             _ => run(usize::MAX),

@@ -9,7 +9,7 @@ use cloister_log::disk::{Disk, Watch};
 
 use super::disk::Switched;
 use super::scu::{Film, Scu};
-use super::site::Site;
+use super::site::{Site, poll};
 
 const OUT_OF_RESOURCES: u16 = 0xA700;
 const ROUTE: &str = "default_recipient = \"group:radiology\"";
@@ -63,6 +63,11 @@ async fn after_a_failed_sync_nothing_is_taken_until_a_restart_and_then_everythin
     room.settled(1).await;
     disk.broken_syncs.store(true, Ordering::SeqCst);
     assert_eq!(scu.store(&Film::new(2, 1)).await, Some(OUT_OF_RESOURCES));
+    // The film's, and that of the record about its refusal.
+    poll("the audit log's sync", || {
+        (disk.failed_syncs.load(Ordering::SeqCst) >= 2).then_some(())
+    })
+    .await;
     // The disk says that all is well again, which proves nothing: the audit log is closed.
     disk.broken_syncs.store(false, Ordering::SeqCst);
     for _ in 0..2 {

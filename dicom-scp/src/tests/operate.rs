@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cloister_audit::Action;
+
 use super::scu::{CANARY_ID, CANARY_NAME, Film, Scu};
 use super::site::{Room, Site, poll};
 use crate::control::{Answer, Done, StudyRow};
@@ -295,9 +297,9 @@ async fn the_vault_tells_an_operator_who_it_was_and_the_audit_trail_that_it_did(
 #[tokio::test]
 async fn somebody_who_is_no_operator_may_look_and_nothing_else() {
     let site = Site::new().await;
-    *site.tables.lock().unwrap() =
-        "[spool]\nmin_free_bytes = 0\n[control]\noperators = [4294967294]".to_owned();
-    let room = site.start_with("", "").await;
+    let mut config = site.config("", "");
+    config.operators = vec![4_294_967_294];
+    let room = site.start_on(config, Disk::default()).await;
     let mut scu = Scu::associate(room.dimse).await;
     assert_eq!(scu.store(&Film::new(1, 1)).await, Some(0));
     room.settled(1).await;
@@ -314,4 +316,82 @@ async fn somebody_who_is_no_operator_may_look_and_nothing_else() {
     assert_eq!(room.quarantine().await.len(), 1);
     room.stop().await;
     assert_eq!(operated(&site).len(), 4);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_discarded_whole_and_nothing_else_is() {
+    let site = Site::new().await;
+    let room = site.start().await;
+    let mut scu = Scu::associate(room.dimse).await;
+    assert_eq!(scu.store(&Film::new(1, 1)).await, Some(0));
+    let forwarded = room.settled(1).await.remove(0);
+    let discard = |key: &str| format!("{{\"studies\":{{\"discard\":\"{key}\"}}}}");
+    refused(room.request(&discard(&forwarded.key)).await);
+    site.listener.refusing.store(1, Ordering::SeqCst);
+    assert_eq!(scu.store(&Film::new(1, 2)).await, Some(0));
+    let row = dead(&room).await;
+    assert_eq!(row.key, forwarded.key);
+    assert_eq!(
+        done(room.request(&discard(&row.key)).await),
+        Done::Discarded
+    );
+    assert!(room.studies().await.is_empty());
+    let spool = site.state().join("spool");
+    for folder in ["objects", "cleared", "keys"] {
+        assert_eq!(std::fs::read_dir(spool.join(folder)).unwrap().count(), 0);
+    }
+    refused(room.request(&discard(&row.key)).await);
+    room.stop().await;
+    assert_eq!(
+        operated(&site),
+        [
+            "key_forgotten refused",
+            "key_forgotten allowed",
+            "key_forgotten refused"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_film_whose_file_is_gone_is_in_quarantine_and_its_second_copy_no_duplicate() {
+    let site = Site::new().await;
+    site.listener.unavailable.store(u32::MAX, Ordering::SeqCst);
+    let mut config = site.config("", ROUTE);
+    config.study.quiet = Duration::from_hours(1);
+    let room = site.start_on(config.clone(), Disk::default()).await;
+    let mut scu = Scu::associate(room.dimse).await;
+    for instance in 1..=2 {
+        assert_eq!(scu.store(&Film::new(1, instance)).await, Some(0));
+    }
+    drop(scu);
+    room.stop().await;
+    let objects = site.state().join("spool/objects");
+    let files = || {
+        std::fs::read_dir(&objects)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+    };
+    let lost = files().next().unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    let room = site.start_on(config.clone(), Disk::default()).await;
+    let entry = room.quarantine().await.remove(0);
+    assert_eq!(
+        (entry.reason.as_str(), entry.releasable),
+        ("DAMAGED", false)
+    );
+    assert!(lost.ends_with(&entry.object));
+    let mut scu = Scu::associate(room.dimse).await;
+    for instance in 1..=2 {
+        assert_eq!(scu.store(&Film::new(1, instance)).await, Some(0));
+    }
+    assert_eq!(files().count(), 2, "the lost one is here again");
+    drop(scu);
+    room.stop().await;
+    // It is not missed a second time.
+    let room = site.start_on(config, Disk::default()).await;
+    assert_eq!(room.quarantine().await.len(), 1);
+    room.stop().await;
+    let events = site.events().into_iter();
+    let quarantined = events.filter(|event| event.action() == Action::ObjectQuarantined);
+    assert_eq!(quarantined.count(), 1);
 }

@@ -191,7 +191,10 @@ async fn each_part_is_answered_for_itself() {
     ];
     let (status, answer) = store(&site, &pacs, "/studies", &parts).await;
     assert_eq!(status, 202, "{answer}");
-    assert_eq!(instances(&answer, STORED), std::slice::from_ref(&good.instance));
+    assert_eq!(
+        instances(&answer, STORED),
+        std::slice::from_ref(&good.instance)
+    );
     assert_eq!(reasons(&answer, FAILED), [0xA900, 0xA700, 0xC000, 0xC122]);
     assert_eq!(reasons(&answer, OTHERS), [0xC000]);
 

@@ -77,19 +77,38 @@ impl Vault {
         }
         // Whole before the first byte is written.
         read(file, keys, |_, _| Ok(()))?;
+        // Beside it, so that a kill leaves no vault rather than a part of one.
+        let beside = dir.with_extension("restoring");
+        if beside.exists() {
+            remove_flat(disk, &beside)?;
+        }
         let log = Log::open(LogConfig {
             disk: disk.clone(),
-            ..LogConfig::at(dir)
+            ..LogConfig::at(&beside)
         })?;
-        read(file, keys, |first, bytes| {
+        let checked = read(file, keys, |first, bytes| {
             if first {
-                disk.write_atomic(&dir.join(FILE), bytes, 0o600)?;
+                disk.write_atomic(&beside.join(FILE), bytes, 0o600)?;
             } else {
                 log.append_blocking(bytes.to_vec())?;
             }
             Ok(())
-        })
+        })?;
+        drop(log);
+        disk.rename(&beside, dir)?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(parent)?;
+        }
+        Ok(checked)
     }
+}
+
+/// What an earlier attempt left.
+fn remove_flat(disk: &Disk, dir: &Path) -> Result<(), SpoolError> {
+    for entry in std::fs::read_dir(dir)? {
+        disk.remove_file(&entry?.path())?;
+    }
+    Ok(disk.remove_dir(dir)?)
 }
 
 fn frame(writer: &mut SealedWriter, bytes: &[u8]) -> Result<(), SpoolError> {

@@ -342,3 +342,26 @@ fn a_record_over_the_limit_is_refused_and_the_next_one_is_not() {
     ));
     assert_eq!(log.append_blocking(vec![0; 8]).unwrap(), 0);
 }
+
+#[test]
+fn many_records_at_once_stand_in_their_order_and_share_their_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let log = Log::open(LogConfig {
+        disk: Disk::watched(Arc::clone(&faults) as Arc<dyn Watch>),
+        ..LogConfig::at(dir.path())
+    })
+    .unwrap();
+    let before = faults.syncs.load(Ordering::SeqCst);
+    let sequences = log.append_all_blocking((0..3000).map(record)).unwrap();
+    assert!(sequences.into_iter().eq(0..3000));
+    // One for each record at worst, as the writer may be faster than we are.
+    assert!(faults.syncs.load(Ordering::SeqCst) - before < 3000);
+    for at in [0, 1, 2999] {
+        assert_eq!(log.read(at).unwrap(), Some(record(at)));
+    }
+    assert_eq!(log.append_all_blocking([]).unwrap(), Vec::<u64>::new());
+    faults.full.store(true, Ordering::SeqCst);
+    let refused = log.append_all_blocking([record(1), record(2)]);
+    assert!(matches!(refused, Err(LogError::Full)));
+}

@@ -8,7 +8,7 @@ use super::{decode, parse};
 use crate::error::{RedactError, Undecodable};
 
 /// Lines of the table: `file family frames rows columns channels photometric min max sum crc`.
-const FACTS: &str = include_str!("facts.tsv");
+pub(super) const FACTS: &str = include_str!("facts.tsv");
 
 /// Refused with these codes: 12-bit extended JPEG, two files with damaged structure, and 4:2:2 chroma
 /// without compression. Each is quarantined.
@@ -29,7 +29,7 @@ const DIFFERENT: [&str; 5] = [
     "pydicom/examples_ybr_color.dcm",
 ];
 
-fn data() -> Option<PathBuf> {
+pub(super) fn data() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/dicom");
     if !folder.is_dir() {
         eprintln!("SKIPPED: ../shared/data/dicom is not here");

@@ -112,16 +112,15 @@ impl Worklist {
     /// `None` while anything of the study may still have to leave: nothing is erased before its
     /// report is released, and a dead letter waits for a human.
     fn over_at(&self, study: &Study, keep: Keep) -> Option<i64> {
-        let released = match study.versions.last() {
-            Some(version) => match version.state {
-                VersionState::Accepted => {
-                    Some(version.since_unix_ms.saturating_add(keep.forwarded_ms))
-                }
-                VersionState::Withheld => None,
-                VersionState::Pending | VersionState::Dead(_) => return None,
-            },
-            None => None,
-        };
+        let last = study.versions.last().map(|version| version.state);
+        if matches!(last, Some(VersionState::Pending | VersionState::Dead(_))) {
+            return None;
+        }
+        // A version that nothing could be added to leaves the report before it as it was.
+        let released = study
+            .decided()
+            .filter(|version| version.state == VersionState::Accepted)
+            .map(|version| version.since_unix_ms.saturating_add(keep.forwarded_ms));
         let mut at = released;
         for object in study.objects.values().filter_map(|id| self.objects.get(id)) {
             let until = match object.state {
@@ -156,5 +155,123 @@ impl Worklist {
     pub(crate) fn forget_old(&mut self, now_unix_ms: i64) {
         self.forgotten
             .retain(|_, left| now_unix_ms.saturating_sub(left.at_unix_ms) < FORGOTTEN_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::quarantine::DeadReason;
+    use crate::spool::record::StoredRecord;
+
+    const KEEP: Keep = Keep {
+        forwarded_ms: 10,
+        quarantined_ms: 20,
+    };
+
+    fn id(byte: u8) -> Id {
+        Id::of_hash(&[byte; 32])
+    }
+
+    /// A film in a version of its own.
+    fn version(list: &mut Worklist, number: u8) {
+        list.apply(
+            u64::from(number),
+            Record::Stored(StoredRecord {
+                object: id(number),
+                study: id(9),
+                instance: [number; 32],
+                content: [number; 32],
+                calling_ae: "CT".to_owned(),
+                bytes: 1,
+                at_unix_ms: 0,
+                conflict: false,
+            }),
+        );
+        list.apply(
+            100,
+            Record::Assembled {
+                study: id(9),
+                version: number.into(),
+                report: Uuid::from_u128(number.into()),
+                replaces: None,
+                objects: vec![id(number)],
+                at_unix_ms: 0,
+            },
+        );
+    }
+
+    fn cleared(list: &mut Worklist, number: u8) {
+        list.apply(
+            200,
+            Record::Cleared {
+                object: id(number),
+                file: id(100 + number),
+                study_pseudonym: "study-1".to_owned(),
+                meta: Vec::new(),
+            },
+        );
+    }
+
+    fn withheld(list: &mut Worklist, number: u8) {
+        let (object, reason, at_unix_ms) = (id(number), Reason::NoRoute, 1000);
+        let quarantined = Record::Quarantined {
+            object,
+            reason,
+            at_unix_ms,
+        };
+        list.apply(300, quarantined);
+        let (study, version) = (id(9), number.into());
+        list.apply(
+            301,
+            Record::Withheld {
+                study,
+                version,
+                at_unix_ms,
+            },
+        );
+    }
+
+    #[test]
+    fn a_film_that_was_withheld_after_the_report_does_not_keep_the_study_for_ever() {
+        let mut list = Worklist::default();
+        version(&mut list, 1);
+        cleared(&mut list, 1);
+        let (study, at_unix_ms) = (id(9), 500);
+        list.apply(
+            400,
+            Record::Accepted {
+                study,
+                version: 1,
+                at_unix_ms,
+            },
+        );
+        version(&mut list, 2);
+        assert_eq!(list.over(KEEP, i64::MAX).0, []);
+        withheld(&mut list, 2);
+        assert_eq!(list.over(KEEP, 1019), (vec![], Some(1020)));
+        assert_eq!(list.over(KEEP, 1020).0, [id(9)]);
+    }
+
+    #[test]
+    fn what_a_dead_letter_cleared_waits_for_a_human_even_behind_a_withheld_version() {
+        let mut list = Worklist::default();
+        version(&mut list, 1);
+        cleared(&mut list, 1);
+        let (study, reason) = (id(9), DeadReason::GaveUp);
+        let dead = Record::DeadLettered {
+            study,
+            version: 1,
+            reason,
+            at_unix_ms: 0,
+        };
+        list.apply(400, dead);
+        version(&mut list, 2);
+        withheld(&mut list, 2);
+        assert_eq!(list.over(KEEP, i64::MAX).0, []);
+        let dead = list.study(study).and_then(Study::dead_letter);
+        assert_eq!(dead.map(|version| version.number), Some(1));
     }
 }

@@ -7,7 +7,10 @@ use crate::quarantine::Reason;
 use crate::spool::Id;
 use crate::spool::record::Record;
 
-/// One study, whole.
+/// Objects of one record: with a few KiB each it stays far below the log's limit.
+const PIECE: usize = 10_000;
+
+/// One study, or a piece of one: the first has everything but the objects that follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Snapshot {
@@ -23,17 +26,37 @@ pub(crate) struct Snapshot {
 impl Worklist {
     /// Records that add up to this worklist.
     pub(crate) fn snapshot(&self) -> Vec<Record> {
-        let studies = self.studies.iter().map(|(id, study)| {
+        self.snapshot_in(PIECE)
+    }
+
+    fn snapshot_in(&self, piece: usize) -> Vec<Record> {
+        let studies = self.studies.iter().flat_map(|(id, study)| {
             let objects = study.objects.values();
-            let objects = objects.filter_map(|id| self.objects.get(id).cloned());
-            Record::Snapshot(Box::new(Snapshot {
+            let mut objects = objects.filter_map(|id| self.objects.get(id).cloned());
+            let mut pieces = vec![Snapshot {
                 study: *id,
-                objects: objects.collect(),
+                objects: objects.by_ref().take(piece).collect(),
                 versions: study.versions.clone(),
                 pseudonym: study.pseudonym.clone(),
                 purged: study.purged,
                 before: study.before,
-            }))
+            }];
+            loop {
+                let more: Vec<Object> = objects.by_ref().take(piece).collect();
+                if more.is_empty() {
+                    break;
+                }
+                pieces.push(Snapshot {
+                    study: *id,
+                    objects: more,
+                    versions: Vec::new(),
+                    pseudonym: None,
+                    purged: 0,
+                    before: None,
+                });
+            }
+            let pieces = pieces.into_iter();
+            pieces.map(|piece| Record::Snapshot(Box::new(piece)))
         });
         let forgotten = self.forgotten.iter().map(|(id, left)| Record::Erased {
             study: *id,
@@ -45,7 +68,9 @@ impl Worklist {
 
     /// Records that a snapshot would have.
     pub(crate) fn live_records(&self) -> u64 {
-        (self.studies.len() + self.forgotten.len()) as u64
+        let pieces = |study: &Study| study.objects.len().div_ceil(PIECE).max(1);
+        let studies: usize = self.studies.values().map(pieces).sum();
+        (studies + self.forgotten.len()) as u64
     }
 
     /// Times of arrival are no part of a snapshot: a study that was quiet before stays quiet.
@@ -58,10 +83,13 @@ impl Worklist {
     }
 
     pub(super) fn restore(&mut self, sequence: u64, snapshot: Snapshot) {
-        let mut study = Study::new(snapshot.before);
-        study.versions = snapshot.versions;
-        study.pseudonym = snapshot.pseudonym;
-        study.purged = snapshot.purged;
+        let study = self
+            .studies
+            .entry(snapshot.study)
+            .or_insert_with(|| Study::new(snapshot.before));
+        study.versions.extend(snapshot.versions);
+        study.pseudonym = snapshot.pseudonym.or(study.pseudonym.take());
+        study.purged += snapshot.purged;
         for (at, object) in (0_u32..).zip(snapshot.objects) {
             let stored = &object.stored;
             let damaged = matches!(
@@ -80,7 +108,6 @@ impl Worklist {
             study.objects.insert((sequence, at), stored.object);
             self.objects.insert(stored.object, object);
         }
-        self.studies.insert(snapshot.study, study);
     }
 }
 
@@ -204,7 +231,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_snapshot_adds_up_to_the_same_worklist(
-            steps in prop::collection::vec((0_u8..15, 1_u8..4, 0_u8..8, 0_u8..20), 0..60),
+            steps in prop::collection::vec((0_u8..15, 1_u8..4, 0_u8..16, 0_u8..20), 0..60),
         ) {
             let mut list = Worklist::default();
             let mut seen = std::collections::BTreeSet::new();
@@ -223,7 +250,8 @@ mod tests {
                 list.apply(sequence, record(kind, study, object, extra));
             }
             let mut again = Worklist::default();
-            for (sequence, record) in (0_u64..).zip(list.snapshot()) {
+            // Pieces of three objects, where a real one has thousands.
+            for (sequence, record) in (0_u64..).zip(list.snapshot_in(3)) {
                 let bytes = serde_json::to_vec(&record).unwrap();
                 again.apply(sequence, serde_json::from_slice(&bytes).unwrap());
             }
@@ -257,7 +285,7 @@ mod tests {
             }
             let keep = Keep { forwarded_ms: 0, quarantined_ms: 0 };
             for study in list.over(keep, i64::MAX).0 {
-                let last = list.study(study).and_then(|study| study.versions.last());
+                let last = list.study(study).and_then(Study::decided);
                 let accepted = last.is_some_and(|last| last.state == VersionState::Accepted);
                 let quarantined = |object: &&Object| {
                     matches!(object.state, ObjectState::Quarantined { .. })
