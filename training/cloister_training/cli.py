@@ -15,11 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from . import bundle, card, export, ngrams, parity, tokenizer, train
 from .evaluation import evaluate, figures
 from .evaluation.evaluate import Places, newer
+from .fitting import reproducible
 from .quantise import dequantised
 
 OUTSIDE, MISSING = 1, 3
@@ -150,12 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         commands.add_parser(name, parents=parents, help=text).set_defaults(run=run)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    # An optimiser's running means fade towards zero; numbers that small cost ten times as much.
-    torch.set_flush_denormal(True)
-    # Gradients of indexed weights are otherwise summed in the order in which threads come: the same
-    # run then ends in another text model.
-    torch.use_deterministic_algorithms(True)
+    reproducible(options.threads)
     code: int = options.run(options)
     return code
 
