@@ -256,6 +256,17 @@ pub(crate) fn describe() {
         "Attempts to hand a study to the sidecar by answer."
     );
     metrics::describe_counter!(BOXES, "Places where burned-in text was blanked.");
+    metrics::describe_gauge!(SPOOL_USED, "Length of the spool's files.");
+    metrics::describe_gauge!(SPOOL_FREE, "Free space of the spool's disk.");
+    metrics::describe_counter!(
+        SPOOL_REFUSALS,
+        "Objects that the spool refused, by reason (A700)."
+    );
+    metrics::describe_gauge!(LOG_RECORDS, "Records in the spool's log.");
+    metrics::describe_counter!(COMPACTIONS, "Times the spool's log was written anew.");
+    metrics::describe_counter!(DEAD_LETTERS, "Studies given up, by reason.");
+    metrics::describe_counter!(ERASED, "Objects erased, by cause.");
+    metrics::describe_counter!(OPERATIONS, "What operators asked for, and how it ended.");
     for state in [
         StudyState::Assembled,
         StudyState::DeadLettered,
