@@ -32,6 +32,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from conformance import certificates
 from conformance.run import FAIL, NOT_APPLICABLE, PASS, PROBE, SKIPPED, Runner, choose, report, table
 from conformance.suite import CATALOGUE, GROUPS, Target, calling_title
 
@@ -40,6 +41,7 @@ RESULTS = HERE / "results"
 START_S = 60.0
 STOP_S = 15.0
 DENIED = "CONF_DENIED"
+TLS_TITLE = "CONF_TLS"
 MAX_OBJECT = 300 << 20
 QUOTA_MIB = 96
 
@@ -145,6 +147,8 @@ class Cloister(Receiver):
 
     name = "cloister"
     called = "CLOISTER"
+    admin = 0
+    tls_port: int | None = None
     #: calling AE titles beside those of the cases
     more_callers: tuple[str, ...] = ()
     options = "cloister-dicom-scp, debug build, defaults, calling AE titles on a list, max_object_bytes 300 MiB"
@@ -160,8 +164,8 @@ class Cloister(Receiver):
         if not state.is_dir():
             self._install(state)
         (state / "dicom-scp" / "ready.json").unlink(missing_ok=True)
-        callers = [calling_title(case.id, self.seed) for case in [*CATALOGUE.cases, PROBE]] + list(self.more_callers)
-        (state / "dicom-scp.toml").write_text(CONFIG.format(callers=json.dumps(callers), models=HERE.parent / "models", max_object=MAX_OBJECT))
+        callers = [calling_title(case.id, self.seed) for case in [*CATALOGUE.cases, PROBE]] + [TLS_TITLE, *self.more_callers]
+        (state / "dicom-scp.toml").write_text(CONFIG.format(callers=json.dumps(callers), tls=TLS_LISTEN if certificates.found() else "", models=HERE.parent / "models", max_object=MAX_OBJECT) + (TLS_CONFIG if certificates.found() else ""))
         return [str(self.args.binaries / "cloister-dicom-scp"), "--config", str(state / "dicom-scp.toml")]
 
     def _install(self, state: Path) -> None:
@@ -170,6 +174,8 @@ class Cloister(Receiver):
         state.chmod(0o700)
         pki = state / "pki"
         key = pki / "clinician.recipient"
+        if certificates.found():
+            certificates.make(state / "tls", TLS_TITLE)
         for command in (
             ["pki", "init", "--out", str(pki), "--trust-domain", "conf.test"],
             ["keys", "generate", "--out", str(key)],
@@ -182,11 +188,14 @@ class Cloister(Receiver):
             ports = json.loads((self.dir / "s/dicom-scp/ready.json").read_text())["ports"]
             self.port = int(ports["dimse"].rpartition(":")[2])
             self.admin = int(ports["admin"].rpartition(":")[2])
+            self.tls_port = int(ports["dimse_tls"].rpartition(":")[2]) if "dimse_tls" in ports else None
             return super().ready()
         return False
 
     def target(self, profile: str) -> Target:
-        made = super().target(profile)
+        made = dataclasses.replace(
+            super().target(profile), tls_port=self.tls_port, tls_files=self.dir / "s" / "tls", tls_ae=TLS_TITLE
+        )
         if profile != "cloister":
             return made
         state = self.dir / "s" / "dicom-scp"
@@ -205,7 +214,7 @@ state_dir = "dicom-scp"
 site = "conf.test"
 [listen]
 dimse = "127.0.0.1:0"
-admin = "127.0.0.1:0"
+{tls}admin = "127.0.0.1:0"
 [receive]
 ae_titles = ["CLOISTER"]
 calling_ae_titles = {callers}
@@ -234,6 +243,19 @@ identity = "spiffe://conf.test/sidecar/sidecar"
 certificate = "pki/gateway.crt"
 key = "pki/gateway.key"
 peer_ca = "pki/ca.crt"
+"""
+
+
+TLS_LISTEN = 'dimse_tls = "127.0.0.1:0"\n'
+TLS_CONFIG = f"""\
+[dimse_tls]
+certificate = "tls/server.crt"
+key = "tls/server.key"
+peer_ca = "tls/ca.crt"
+crl = "tls/ca.crl"
+[[modality]]
+calling_ae = "{TLS_TITLE}"
+identity = "cn:{TLS_TITLE}"
 """
 
 
