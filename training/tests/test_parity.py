@@ -73,7 +73,7 @@ def test_a_draft_is_pytorchs_whatever_shares_its_batch(
 ) -> None:
     image, texts = parity.look(f32, requests)[0], [one.text_ids for one in requests]
     drafts = f32.draft(image * 2, texts * 2, batch=5)
-    assert len({len(one.tokens) for one in drafts}) > 2  # rows leave at different times
+    assert len({len(one.tokens) for one in drafts}) > 1  # rows leave at different times
     for given, *same in zip(requests, drafts[:8], drafts[8:], strict=True):
         written, rows = parity.greedy(exported.vision, exported.text, given)
         assert all(one.tokens == written for one in same)
