@@ -1,7 +1,8 @@
 //! Canaries: a patient's name, number and birth date planted in one place after another, in one
 //! encoding after another; none may be left in what comes out, and nearly everything must come out.
 //!
-//! `CLOISTER_CANARIES=N` sets the number of instances; the acceptance run takes 100000.
+//! `CLOISTER_CANARIES=N` sets the number of instances; the acceptance run takes 100000. Long, because
+//! the list of placements is what this test is: it is read in one piece.
 
 #![allow(
     clippy::unwrap_used,

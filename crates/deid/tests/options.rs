@@ -1,5 +1,6 @@
 //! The options of the profile as users rely on them: what is kept, that no identifier rides along,
-//! that objects stay valid, and that the statement is true.
+//! that objects stay valid, and that the statement is true. Long, because ten options share one set of
+//! objects and canaries.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 

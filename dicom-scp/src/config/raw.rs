@@ -1,4 +1,5 @@
-//! The file as it stands, before it is checked.
+//! The file as it stands, before it is checked. Long, because one table of the file is one struct here
+//! and its check stands beside the others, in the order of the documentation in `config.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,7 +1,8 @@
 //! Faults below the spool: whatever the disk does, an acknowledged film is there after a restart,
 //! whole, and no cut one is.
 //!
-//! `CLOISTER_FAULT_TRIALS` (120) and `CLOISTER_FAULT_SEED` (printed) steer a long run.
+//! `CLOISTER_FAULT_TRIALS` (120) and `CLOISTER_FAULT_SEED` (printed) steer a long run. Long, because a trial is
+//! the gateway's whole way with its disk and the judgement of what is left of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
