@@ -18,7 +18,7 @@ from . import data, grammar, ngrams, parity, tokenizer
 from .export import TOP, Weights
 from .train import Result
 
-NAME, VERSION = "cxr-report-ref", "0.3.0"
+NAME, VERSION = "cxr-report-ref", "0.3.1"
 GRAPHS = ("vision.onnx", "prefix.onnx", "step.onnx")
 NGRAMS, FIGURES, CARD = "ngrams.json", "figures.json", "CARD.md"
 REQUIRED = (*GRAPHS, "tokenizer.json", "prefix.txt", "parity.json")

@@ -16,7 +16,7 @@ from . import grammar, parity, train
 from .data import CROP_PER_SIDE, MIN_POSITIVE_PATIENTS
 from .evaluation import outcomes
 from .evaluation.draft_tables import KINDS, draft_tables
-from .evaluation.figures import Facts, Figures, shown
+from .evaluation.figures import ANOTHER_TEXT, Facts, Figures, shown
 from .evaluation.film_tables import film_tables, table
 from .grammar import LABELS, Band, Label
 
@@ -66,7 +66,7 @@ A label's lowest edge is its threshold where that is lower than {lowest}: a labe
 ACR categories are this project's choice, not a list of the College: 2 (hours) for pneumonia and edema, because treatment waits on them; 3 (days) for nodule and mass, because they need follow-up and no haste. The others are common, mostly known, and escalating them would bury the rest.
 
 {figures_head}
-Square brackets are 95 % intervals over draws of patients; shares take the wider of that and Wilson's. They say what other patients of these hospitals would change, not what another hospital would. Figures under shifts, at the other hospital and without the image also cover what another training would change, judged from how the five fold models differ. `figures.json` holds every figure, and `make eval-model` compares a new run with it.
+Square brackets are 95 % intervals over draws of patients; shares take the wider of that and Wilson's. They say what other patients of these hospitals would change, not what another hospital would. Figures under shifts, at the other hospital and without the image also cover what another training would change, judged from how the five fold models differ. `figures.json` holds every figure, and `make eval-model` compares a new run with it: the same machine and number of threads give the same weights to the bit; where another processor rounds otherwise, a share of drafts or of changed answers may leave its interval by {another_text:.2f} (two trainings that differed by rounding moved one by 0.09) and is then named so, and F1 with all film tokens zero, which is not trained, is not compared.
 
 {tables}"""
 
@@ -315,6 +315,7 @@ def text_of(result: train.Result, figures: Figures, facts: Facts, version: str) 
         confidence=result.confidence_threshold,
         label_rows=_labels(facts),
         figures_head=FIGURES_HEAD,
+        another_text=ANOTHER_TEXT,
         tables=tables(figures, facts),
     )
 

@@ -70,6 +70,31 @@ def test_a_figure_is_compared_with_the_committed_interval_and_no_wider() -> None
     assert {key for key, row in rows.items() if row.failed} == {"outside", "gone", "no_number"}
 
 
+def test_what_another_text_training_moves_is_named_apart_and_bounded() -> None:
+    committed = {
+        "agreement.report.drafts": figure(0.87, 0.81, 0.92),
+        "paraphrase.image_present.trained": figure(0.0, 0.0, 0.002),
+        "agreement.question_one.drafts": figure(0.98, 0.95, 1.0),
+        "auroc.pa.pneumonia": figure(0.78, 0.73, 0.84),
+        "label_f1.zero_tokens.micro": figure(0.23, 0.2, 0.26),
+    }
+    now = {
+        "agreement.report.drafts": figure(0.78),
+        "paraphrase.image_present.trained": figure(0.003),
+        "agreement.question_one.drafts": figure(0.8499),  # further off than the reach
+        "auroc.pa.pneumonia": figure(0.729),  # a film figure has no such reach
+        "label_f1.zero_tokens.micro": figure(0.0),
+    }
+    rows = {row.key: row for row in figures.compare(committed, now)}
+    assert [rows[key].verdict for key in committed] == [
+        Verdict.ANOTHER_TEXT,
+        Verdict.ANOTHER_TEXT,
+        Verdict.OUTSIDE,
+        Verdict.OUTSIDE,
+        Verdict.NOT_COMPARED,
+    ]
+
+
 def test_the_printed_comparison_names_every_key_and_counts() -> None:
     rows = figures.compare({"a": figure(0.5, 0.4, 0.6), "b": figure(0.5, 0.4, 0.6)}, {"a": figure(0.9)})
     text = figures.printed(rows)
