@@ -54,7 +54,7 @@ bench: release setup-test ## Time C-STORE beside the receivers that are installe
 
 SECONDS_EACH ?= 60
 fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)
-	for target in data_set charset frame gate; do \
+	for target in pdu request command_set data_set charset frame gate; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=1024; done
 
 lint: setup ## Format, clippy at -D warnings, documentation

@@ -28,12 +28,10 @@ use crate::metric::{self, Ended};
 use crate::store::Store;
 
 mod association;
-pub(crate) mod command;
 pub(crate) mod dataset;
 pub(crate) mod negotiate;
 pub(crate) mod object;
 mod peers;
-mod request;
 mod socket;
 mod storage_classes;
 mod stow;

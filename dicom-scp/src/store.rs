@@ -18,11 +18,11 @@ use tokio::sync::Mutex;
 use crate::error::SpoolError;
 use crate::metric::{self, Answered};
 use crate::quarantine::Reason;
-use crate::receive::command::Status;
 use crate::receive::object::Received;
 use crate::spool::record::{Record, StoredRecord, now_unix_ms};
 use crate::spool::worklist::Novelty;
 use crate::spool::{Id, Spool};
+use cloister_dimse::command::Status;
 
 /// Instances stored at a time; the same instance is always in the same shard, so that two
 /// associations that send it never both find it new.

@@ -11,16 +11,17 @@ use dicom_ul::pdu::{AbortRQServiceProviderReason as Abort, Pdu};
 use tokio::time::Instant;
 
 use super::Reception;
-use super::command::{
-    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, RESPONSE, Status,
-};
 use super::negotiate::{Negotiated, negotiate};
 use super::object::{Announced, Receiving};
 use super::peers::Place;
 use super::socket::Socket;
-use super::wire::{DataValue, Incoming, Wire, WireError};
+use super::wire::{Wire, WireError};
 use crate::metric::{self, Answered, Ended};
 use crate::store;
+use cloister_dimse::command::{
+    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, RESPONSE, Status,
+};
+use cloister_dimse::pdu::{DataValue, Incoming};
 
 /// Why an association ends, and what is said about it.
 struct End {
@@ -172,7 +173,8 @@ async fn converse(
         match incoming {
             Incoming::Data(values) => {
                 for value in values {
-                    talk.take(wire, value?).await?;
+                    let value = value.map_err(WireError::from)?;
+                    talk.take(wire, value).await?;
                 }
             }
             Incoming::Release if talk.is_idle() => {

@@ -14,9 +14,9 @@ use dicom_ul::pdu::{
     AssociationRJServiceUserReason as User, AssociationRJSource,
 };
 
-use super::request::{Proposed, Request, name};
 use super::storage_classes::STORAGE_CLASSES;
 use crate::config::{ReceiveConfig, UnknownSopClasses};
+use cloister_dimse::request::{Proposed, Request, name};
 
 /// The one application context there is (PS3.7 annex A).
 const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
@@ -272,7 +272,7 @@ pub(crate) fn storable_syntax(uid: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receive::request::tests::{body, context, item};
+    use cloister_dimse::testing::{body, context, item};
 
     #[test]
     fn storage_classes_are_supported_and_commitment_never_is() {

@@ -8,13 +8,13 @@ use dicom_object::FileMetaTableBuilder;
 use hmac::Mac as _;
 use tokio::task::JoinHandle;
 
-use super::command::{Command, Status};
 use super::dataset::{Scan, ScanError};
 use super::negotiate::Context;
 use crate::error::SpoolError;
 use crate::keys::Mac;
 use crate::spool::sealed::SealedWriter;
 use crate::spool::{Id, Spool};
+use cloister_dimse::command::{Command, Status};
 
 /// Data that goes to another thread at a time: enough that the way there does not count.
 const BATCH_BYTES: usize = 256 << 10;

@@ -2,19 +2,14 @@
 //! up is decided here. A claimed length allocates nothing: the buffer grows with bytes that really
 //! came.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::BytesMut;
+use cloister_dimse::pdu::{self, HEADER_BYTES, Incoming, PduError};
 use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu, write_pdu};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::request::Request;
 use super::socket::Socket;
 
-/// Longest A-ASSOCIATE-RQ: 128 presentation contexts with two dozen transfer syntaxes each fit.
-const MAX_REQUEST_BYTES: u32 = 256 << 10;
-/// Some senders ignore the length that we declare. So much more is taken from them.
-const TOLERATED_PDU_BYTES: u32 = 1 << 20;
-const HEADER_BYTES: usize = 6;
 /// Room for one read: of a stranger, and of a sender.
 const FIRST_READ_BYTES: usize = 4 << 10;
 const READ_BYTES: usize = 128 << 10;
@@ -44,24 +39,14 @@ pub(crate) enum WireError {
     Socket,
 }
 
-/// What came.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Associate(Box<Request>),
-    Data(Values),
-    Release,
-    Abort,
-    /// A PDU that only an acceptor sends.
-    Unexpected,
-}
-
-/// A presentation data value.
-#[derive(Debug, Clone)]
-pub(crate) struct DataValue {
-    pub(crate) context: u8,
-    pub(crate) command: bool,
-    pub(crate) last: bool,
-    pub(crate) data: Bytes,
+impl From<PduError> for WireError {
+    fn from(error: PduError) -> Self {
+        match error {
+            PduError::Garbage => Self::Garbage,
+            PduError::Malformed => Self::Malformed,
+            PduError::TooLong => Self::TooLong,
+        }
+    }
 }
 
 /// One connection.
@@ -103,7 +88,7 @@ impl Wire {
                 && self.buffer.len() >= HEADER_BYTES + length
             {
                 let pdu = self.buffer.split_to(HEADER_BYTES + length).freeze();
-                return decode(pdu);
+                return Ok(pdu::decode(pdu)?);
             }
             self.socket.quickack();
             let room = if self.associated {
@@ -123,40 +108,18 @@ impl Wire {
         }
     }
 
-    /// Length of the PDU at the front, as soon as it is known to be acceptable. The first byte
-    /// alone tells HTTP, TLS and HL7 from DICOM.
+    /// Length of the PDU at the front, as soon as it is known to be acceptable.
     fn length(&mut self) -> Result<Option<usize>, WireError> {
-        let Some(kind) = self.buffer.first() else {
-            return Ok(None);
-        };
-        let expected = if self.associated {
-            (1..=7).contains(kind)
-        } else {
-            matches!(kind, 1 | 7)
-        };
-        if !expected {
-            return Err(WireError::Garbage);
-        }
-        let Some(&[_, _, a, b, c, d]) = self.buffer.first_chunk::<HEADER_BYTES>() else {
-            return Ok(None);
-        };
-        let length = u32::from_be_bytes([a, b, c, d]);
-        let longest = match kind {
-            1 | 2 => MAX_REQUEST_BYTES,
-            4 => self.max_pdu_bytes.max(TOLERATED_PDU_BYTES),
-            _ => 4,
-        };
-        if length > longest {
-            return Err(WireError::TooLong);
-        }
-        if *kind == 4 && length > self.max_pdu_bytes && !self.exceeded {
+        let length = pdu::length(&self.buffer, self.associated, self.max_pdu_bytes)?;
+        let exceeds = length.is_some_and(|length| length > self.max_pdu_bytes as usize);
+        if exceeds && self.associated && !self.exceeded {
             self.exceeded = true;
             tracing::warn!(
                 length,
                 "A sender exceeds the PDU length that was agreed on."
             );
         }
-        Ok(Some(length as usize))
+        Ok(length)
     }
 
     /// Sends a PDU in one write.
@@ -222,83 +185,9 @@ impl Wire {
     }
 }
 
-fn decode(mut pdu: Bytes) -> Result<Incoming, WireError> {
-    let kind = pdu.first().copied();
-    if pdu.len() < HEADER_BYTES {
-        return Err(WireError::Malformed);
-    }
-    pdu.advance(HEADER_BYTES);
-    match kind {
-        Some(1) => match Request::parse(pdu) {
-            Ok(request) => Ok(Incoming::Associate(Box::new(request))),
-            Err(_) => Err(WireError::Malformed),
-        },
-        Some(2 | 3 | 6) => Ok(Incoming::Unexpected),
-        Some(4) if pdu.is_empty() => Err(WireError::Malformed),
-        Some(4) => Ok(Incoming::Data(Values(pdu))),
-        Some(5) if pdu.len() == 4 => Ok(Incoming::Release),
-        Some(7) => Ok(Incoming::Abort),
-        _ => Err(WireError::Malformed),
-    }
-}
-
-/// The presentation data values of a P-DATA-TF (PS3.8 section 9.3.5.1): length, context, control
-/// header, data; not copied, and read one by one, or a PDU of empty values would cost many times
-/// its length.
-#[derive(Debug)]
-pub(crate) struct Values(Bytes);
-
-impl Iterator for Values {
-    type Item = Result<DataValue, WireError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        Some(self.value().ok_or_else(|| {
-            self.0.clear();
-            WireError::Malformed
-        }))
-    }
-}
-
-impl Values {
-    fn value(&mut self) -> Option<DataValue> {
-        if self.0.len() < 6 {
-            return None;
-        }
-        let length = self.0.get_u32() as usize;
-        if length < 2 || length > self.0.len() {
-            return None;
-        }
-        let mut value = self.0.split_to(length);
-        let (context, control) = (value.get_u8(), value.get_u8());
-        Some(DataValue {
-            context,
-            command: control & 1 == 1,
-            last: control & 2 == 2,
-            data: value,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn no_pdu_makes_it_panic(kind in 0u8..9, body in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let length = (body.len() as u32).to_be_bytes();
-            let pdu = [&[kind, 0][..], &length, &body].concat();
-            if let Ok(Incoming::Data(values)) = decode(pdu.into()) {
-                let read: usize = values.flatten().map(|value| value.data.len() + 6).sum();
-                prop_assert!(read <= body.len());
-            }
-        }
-    }
 
     #[tokio::test]
     async fn a_claimed_length_allocates_nothing_and_ends_the_reading() {

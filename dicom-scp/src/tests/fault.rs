@@ -21,7 +21,6 @@ use crate::config::KeySource;
 use crate::error::SpoolError;
 use crate::keys::{self, Keys};
 use crate::quarantine::Reason;
-use crate::receive::command::{Command, Status};
 use crate::receive::negotiate::Context;
 use crate::receive::object::{Announced, Receiving};
 use crate::spool::record::{Record, now_unix_ms};
@@ -31,6 +30,7 @@ use crate::spool::worklist::ObjectState;
 use crate::spool::{Id, Spool};
 use crate::store::{Store, store};
 use crate::vault::Vault;
+use cloister_dimse::command::{Command, Status};
 
 const LIMITS: Limits = Limits {
     min_free_bytes: 0,

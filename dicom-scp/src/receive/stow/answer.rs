@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::media::DICOM_JSON;
 use crate::metric::{self, Stowed};
-use crate::receive::command::Status;
+use cloister_dimse::command::Status;
 
 /// The instance of a part, as far as the part names one. It goes back to the client that sent it,
 /// and nowhere else.

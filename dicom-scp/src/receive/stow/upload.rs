@@ -15,10 +15,10 @@ use super::part10::{FileMeta, Head};
 use crate::metric;
 use crate::receive::Reception;
 use crate::receive::association::{answered, reason};
-use crate::receive::command::Status;
 use crate::receive::negotiate::{storable_class, storable_syntax};
 use crate::receive::object::{Announced, Received, Receiving};
 use crate::store;
+use cloister_dimse::command::Status;
 
 /// The request is refused as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

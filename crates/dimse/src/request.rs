@@ -12,42 +12,46 @@ const MAX_NAME_BYTES: usize = 64;
 /// The request is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the A-ASSOCIATE-RQ is malformed")]
-pub(crate) struct RequestError;
+pub struct RequestError;
 
 type Result<T> = std::result::Result<T, RequestError>;
 
 /// What a peer asks for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Request {
-    pub(crate) protocol_version: u16,
+pub struct Request {
+    /// Bit 0 is version 1 (PS3.8 table 9-11).
+    pub protocol_version: u16,
     /// As it came: the answer gives it back (PS3.8 table 9-17).
-    pub(crate) called: [u8; 16],
+    pub called: [u8; 16],
     /// As it came.
-    pub(crate) calling: [u8; 16],
+    pub calling: [u8; 16],
     /// As it came.
-    pub(crate) reserved: [u8; 32],
-    pub(crate) application_context: Bytes,
-    pub(crate) contexts: Vec<Proposed>,
+    pub reserved: [u8; 32],
+    /// Application context name.
+    pub application_context: Bytes,
+    /// Presentation contexts as proposed, 128 at most, no number twice.
+    pub contexts: Vec<Proposed>,
     /// Longest P-DATA-TF that the peer takes; 0 = any (PS3.8 annex D.1).
-    pub(crate) max_pdu_bytes: u32,
+    pub max_pdu_bytes: u32,
     /// Asked for an asynchronous operations window (PS3.7 annex D.3.3.3).
-    pub(crate) asynchronous: bool,
+    pub asynchronous: bool,
     /// SCP/SCU role selections (PS3.7 annex D.3.3.4): SOP class and whether the peer would be SCU.
-    pub(crate) roles: Vec<(Bytes, bool)>,
+    pub roles: Vec<(Bytes, bool)>,
 }
 
 /// A proposed presentation context.
 #[derive(Debug, Clone)]
-pub(crate) struct Proposed {
-    pub(crate) id: u8,
+pub struct Proposed {
+    /// Its number; odd in a right request.
+    pub id: u8,
     /// Empty where the item names none.
-    pub(crate) abstract_syntax: Bytes,
+    pub abstract_syntax: Bytes,
     transfer_syntaxes: Bytes,
 }
 
 impl Proposed {
     /// The transfer syntaxes in the peer's order.
-    pub(crate) fn transfer_syntaxes(&self) -> impl Iterator<Item = Bytes> + use<> {
+    pub fn transfer_syntaxes(&self) -> impl Iterator<Item = Bytes> + use<> {
         let mut items = self.transfer_syntaxes.clone();
         // Every item was read once already, so none fails here.
         std::iter::from_fn(move || item(&mut items).ok().flatten())
@@ -58,7 +62,10 @@ impl Proposed {
 
 impl Request {
     /// Reads the PDU's body: everything after its length.
-    pub(crate) fn parse(mut body: Bytes) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`RequestError`]: an item passes its end, or a context number stands twice.
+    pub fn parse(mut body: Bytes) -> Result<Self> {
         if body.len() < 68 {
             return Err(RequestError);
         }
@@ -174,41 +181,18 @@ fn proposed(mut value: Bytes) -> Result<Proposed> {
 }
 
 /// A UID without its padding; `None` for what is too long or no text.
-pub(crate) fn name(bytes: &Bytes) -> Option<&str> {
+pub fn name(bytes: &Bytes) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let text = text.trim_end_matches(['\0', ' ']);
     (text.len() <= MAX_NAME_BYTES).then_some(text)
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    pub(crate) fn item(kind: u8, value: &[u8]) -> Vec<u8> {
-        [&[kind, 0][..], &(value.len() as u16).to_be_bytes(), value].concat()
-    }
-
-    pub(crate) fn context(id: u8, abstract_syntax: &str, syntaxes: &[&str]) -> Vec<u8> {
-        let mut value = vec![id, 0, 0, 0];
-        value.extend(item(0x30, abstract_syntax.as_bytes()));
-        for syntax in syntaxes {
-            value.extend(item(0x40, syntax.as_bytes()));
-        }
-        item(0x20, &value)
-    }
-
-    /// A body with the given items after its fixed part.
-    pub(crate) fn body(called: &[u8; 16], calling: &[u8; 16], items: &[Vec<u8>]) -> Bytes {
-        let mut body = vec![0, 1, 0, 0];
-        body.extend_from_slice(called);
-        body.extend_from_slice(calling);
-        body.extend_from_slice(&[0; 32]);
-        body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
-        body.extend(items.iter().flatten());
-        body.into()
-    }
+    use crate::testing::{body, context, item};
 
     const AE: &[u8; 16] = b"A               ";
 

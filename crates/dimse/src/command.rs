@@ -3,7 +3,7 @@
 use cloister_phi::Uid;
 
 /// Longest command set that is read.
-pub(crate) const MAX_COMMAND_BYTES: usize = 16 << 10;
+pub const MAX_COMMAND_BYTES: usize = 16 << 10;
 
 const AFFECTED_SOP_CLASS_UID: u16 = 0x0002;
 const COMMAND_FIELD: u16 = 0x0100;
@@ -14,30 +14,39 @@ const STATUS: u16 = 0x0900;
 const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
 const NO_DATA_SET: u16 = 0x0101;
 
-/// Command fields that are answered.
-pub(crate) const C_STORE_RQ: u16 = 0x0001;
-pub(crate) const C_ECHO_RQ: u16 = 0x0030;
+/// C-STORE-RQ in the command field (PS3.7 annex E.1).
+pub const C_STORE_RQ: u16 = 0x0001;
+/// C-ECHO-RQ in the command field.
+pub const C_ECHO_RQ: u16 = 0x0030;
 /// Set in the field of every response (PS3.7 annex E.1).
-pub(crate) const RESPONSE: u16 = 0x8000;
+pub const RESPONSE: u16 = 0x8000;
 /// Asks for an operation to stop; a store is over before it could be.
-pub(crate) const C_CANCEL_RQ: u16 = 0x0FFF;
+pub const C_CANCEL_RQ: u16 = 0x0FFF;
 
 /// Statuses that are answered (PS3.4 table B.2-1 and PS3.7 annex C).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
+pub enum Status {
+    /// Done.
     Success,
+    /// Not negotiated, or not taken.
     SopClassNotSupported,
+    /// The instance named is none.
     InvalidSopInstance,
+    /// An operation that is not offered.
     UnrecognizedOperation,
+    /// Disk, quota or a limit; the sender may try again.
     OutOfResources,
+    /// The data set is of another class or instance than the command.
     DataSetMismatch,
+    /// The data set cannot be parsed.
     CannotUnderstand,
     /// Of STOW-RS alone (PS3.18 table I.2-2): an association negotiates it before.
     TransferSyntaxNotSupported,
 }
 
 impl Status {
-    pub(crate) const fn code(self) -> u16 {
+    /// As it stands in (0000,0900).
+    pub const fn code(self) -> u16 {
         match self {
             Self::Success => 0x0000,
             Self::SopClassNotSupported => 0x0122,
@@ -54,20 +63,27 @@ impl Status {
 /// The command set is not one: the association is aborted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the command set is malformed")]
-pub(crate) struct CommandError;
+pub struct CommandError;
 
 /// A request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Command {
-    pub(crate) field: u16,
-    pub(crate) message_id: u16,
-    pub(crate) has_data_set: bool,
+pub struct Command {
+    /// (0000,0100).
+    pub field: u16,
+    /// (0000,0110); 0 in a C-CANCEL that has none.
+    pub message_id: u16,
+    /// Whether a data set follows: (0000,0800) is not 0101.
+    pub has_data_set: bool,
     sop_class: Vec<u8>,
     sop_instance: Vec<u8>,
 }
 
 impl Command {
-    pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self, CommandError> {
+    /// Reads a whole command set.
+    ///
+    /// # Errors
+    /// [`CommandError`]: cut, another group than 0000, or a required element missing.
+    pub fn parse(mut bytes: &[u8]) -> Result<Self, CommandError> {
         let (mut field, mut data_set, mut message_id) = (None, None, None);
         let mut command = Self::default();
         while !bytes.is_empty() {
@@ -104,16 +120,18 @@ impl Command {
         Ok(command)
     }
 
-    pub(crate) fn sop_class(&self) -> Option<Uid> {
+    /// (0000,0002), if it is a UID.
+    pub fn sop_class(&self) -> Option<Uid> {
         uid(&self.sop_class)
     }
 
-    pub(crate) fn sop_instance(&self) -> Option<Uid> {
+    /// (0000,1000), if it is a UID.
+    pub fn sop_instance(&self) -> Option<Uid> {
         uid(&self.sop_instance)
     }
 
     /// The response: UIDs are given back as they came.
-    pub(crate) fn response(&self, status: Status) -> Vec<u8> {
+    pub fn response(&self, status: Status) -> Vec<u8> {
         let mut body = Vec::with_capacity(160);
         let mut put = |element: u16, value: &[u8]| {
             body.extend_from_slice(&[0, 0]);
