@@ -127,20 +127,20 @@ fn answer(ask: Ask, bytes: &[u8], detector: &mut Detector) -> Result<Vec<u8>, Re
         Vec::new()
     };
     // Every frame, every view: a name on frame 7 is a name.
-    let boxes = find::find(&film, detector)?;
+    let boxes = film.snapped(find::find(&film, detector)?);
     let listed = list(&boxes)?;
     if ask == Ask::Detect {
         return Ok(wire::join(&[&listed]));
     }
     blank::blank(&mut film, &boxes);
+    let (object, encoded) = match (ask, object) {
+        (Ask::Redact, Some(object)) => (None, encode::encode(object, &mut film, &boxes)?),
+        (_, object) => (object, Vec::new()),
+    };
     // From the blanked samples, never from the original ones.
     let after = rendition::rendition(&film)?;
     match (ask, object) {
-        (Ask::Redact, Some(object)) => Ok(wire::join(&[
-            &listed,
-            &after,
-            &encode::encode(object, &film)?,
-        ])),
+        (Ask::Redact, None) => Ok(wire::join(&[&listed, &after, &encoded])),
         (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),
         (Ask::Preview, _) => Ok(wire::join(&[&listed, &before, &after])),
         _ => Err(RedactError::Protocol),
