@@ -11,8 +11,8 @@ mod display;
 
 use std::borrow::Cow;
 
-use dicom_core::Tag;
 use dicom_core::value::{PrimitiveValue, Value};
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_encoding::adapters::{PixelDataObject, PixelDataReader, RawPixelData};
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
@@ -77,7 +77,9 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
             if value.calculate_byte_len() == 0 {
                 return Err(bad(Undecodable::NoPixels));
             }
-            uncompressed(value, &layout)?
+            let mut film = uncompressed(value, &layout)?;
+            film.stored.words = element.vr() != VR::OB;
+            film
         }
         (Value::PixelSequence(sequence), Codec::EncapsulatedPixelData(reader, _)) => {
             let frames = fragments::split(sequence, layout.frames)?;
@@ -95,6 +97,19 @@ pub(crate) fn decode(object: &DefaultDicomObject) -> Result<Film> {
     };
     film.display = display::display(object, &film);
     Ok(film)
+}
+
+/// Takes uncompressed samples out of the object: the film has them, and `encode` writes them anew.
+pub(crate) fn forget_samples(object: &mut DefaultDicomObject, film: &Film) {
+    if film.stored.family == Family::Native {
+        for tag in [
+            tags::PIXEL_DATA,
+            tags::FLOAT_PIXEL_DATA,
+            tags::DOUBLE_FLOAT_PIXEL_DATA,
+        ] {
+            object.remove_element(tag);
+        }
+    }
 }
 
 /// A film without samples, as the header describes it.

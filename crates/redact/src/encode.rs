@@ -192,12 +192,10 @@ fn put_native(object: &mut DefaultDicomObject, film: &Film) {
         object.put(DataElement::new(tag, vr, value));
         return;
     }
-    let was = object
-        .get(tags::PIXEL_DATA)
-        .map(dicom_core::DataElement::vr);
-    let vr = match was {
-        Some(VR::OB) if film.bytes_per_sample == 1 => VR::OB,
-        _ => VR::OW,
+    let vr = if film.bytes_per_sample == 1 && !film.stored.words {
+        VR::OB
+    } else {
+        VR::OW
     };
     put_samples(object, vr, samples);
 }

@@ -59,6 +59,8 @@ pub(crate) struct Stored {
     pub(crate) planar: bool,
     /// Two pixels share their colour.
     pub(crate) pairs: bool,
+    /// Uncompressed samples of 8 bits that stood in words.
+    pub(crate) words: bool,
     /// Something stood in the unused bits: no frame may stay as it was.
     pub(crate) unclean: bool,
     /// Pixels across and down that can only be blanked together.
@@ -73,6 +75,7 @@ impl Default for Stored {
             shift: 0,
             planar: false,
             pairs: false,
+            words: false,
             unclean: false,
             grid: (1, 1),
         }

@@ -10,7 +10,7 @@ use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::tests::numbers;
-use super::{decode, frames, parse};
+use super::{decode, forget_samples, frames, parse};
 use crate::encode::encode;
 use crate::error::{RedactError, Undecodable};
 use crate::film::Film;
@@ -177,8 +177,9 @@ fn found(frame: u32) -> FoundBox {
 }
 
 /// Blanks a box and checks what stays.
-fn redact(object: DefaultDicomObject, frame: u32) -> (Film, DefaultDicomObject) {
+fn redact(mut object: DefaultDicomObject, frame: u32) -> (Film, DefaultDicomObject) {
     let before = decode(&object).unwrap();
+    forget_samples(&mut object, &before);
     let mut film = before.clone();
     let boxes = film.snapped(vec![found(frame)]);
     blank::blank(&mut film, &boxes);
