@@ -14,7 +14,8 @@ pub struct RedactConfig {
     pub detector_bundle: PathBuf,
     /// ONNX Runtime shared library.
     pub runtime_library: PathBuf,
-    /// Address space a worker may use, in bytes.
+    /// Address space a worker may use, in bytes. Half a gigabyte is enough for 15 million pixels of 16
+    /// bits; a worker that wants more dies and its object is quarantined.
     pub memory_bytes: u64,
     /// Time one object may take; the worker is killed after it.
     pub timeout: Duration,
@@ -34,7 +35,7 @@ impl RedactConfig {
             workers: 1,
             detector_bundle: detector_bundle.into(),
             runtime_library: runtime_library.into(),
-            memory_bytes: 4 << 30,
+            memory_bytes: 512 << 20,
             timeout: Duration::from_mins(2),
             max_object_bytes: 512 << 20,
         }

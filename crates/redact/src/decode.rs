@@ -450,3 +450,6 @@ mod reference;
 
 #[cfg(test)]
 mod layouts;
+
+#[cfg(test)]
+mod kept;
