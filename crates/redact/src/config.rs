@@ -14,8 +14,9 @@ pub struct RedactConfig {
     pub detector_bundle: PathBuf,
     /// ONNX Runtime shared library.
     pub runtime_library: PathBuf,
-    /// Address space a worker may use, in bytes. Half a gigabyte is enough for 15 million pixels of 16
-    /// bits; a worker that wants more dies and its object is quarantined.
+    /// Address space a worker may use, in bytes. Decoding, blanking and encoding a film of 15 million
+    /// pixels of 16 bits fit in half a gigabyte beside the detector's net; the net's own arena grows with
+    /// every new size of tile.
     pub memory_bytes: u64,
     /// Time one object may take; the worker is killed after it.
     pub timeout: Duration,
@@ -35,7 +36,7 @@ impl RedactConfig {
             workers: 1,
             detector_bundle: detector_bundle.into(),
             runtime_library: runtime_library.into(),
-            memory_bytes: 512 << 20,
+            memory_bytes: 4 << 30,
             timeout: Duration::from_mins(2),
             max_object_bytes: 512 << 20,
         }

@@ -159,6 +159,10 @@ impl Jpeg<'_> {
             }
         }
         out.extend(self.bytes.get(scan.head.clone()).unwrap_or_default());
+        // The last coefficient is the 63rd, also where the old writer said otherwise (table B.3).
+        if let [.., last, _] = out.as_mut_slice() {
+            *last = 63;
+        }
         let mut writer = Writer::default();
         before.fill(0);
         walk(self, &scan.parts, scan.restart, |part, at, marker| {

@@ -13,6 +13,8 @@ use crate::encode::encode;
 use crate::error::RedactError;
 use crate::film::{Family, Film};
 use crate::redacted::FoundBox;
+use crate::render::render_all;
+use crate::rendition::rendition;
 
 /// The sum of what happened to a file.
 enum Outcome {
@@ -73,6 +75,9 @@ fn keeps(object: DefaultDicomObject, before: &Film) {
         after.samples == film.samples,
         "the film is what was written"
     );
+    // No view and no rendition of it fails, whatever its samples are.
+    assert!(!render_all(&after, 0).is_empty());
+    rendition(&after).unwrap();
     let stays = matches!(before.stored.family, Family::Rle | Family::Dct);
     if stays {
         assert_eq!(

@@ -118,7 +118,7 @@ pub(crate) fn damaged_frames_of_every_codec_are_answered() {
         let good = std::fs::read(folder.join(name)).unwrap();
         for round in 0..12 {
             let mut bytes = good.clone();
-            for _ in 0..1 + round {
+            for _ in 0..=round {
                 let at = good.len() / 3 + next(good.len() - good.len() / 3);
                 bytes[at] = next(256) as u8;
             }
