@@ -25,22 +25,22 @@ const RLE: &str = "1.2.840.10008.1.2.5";
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
 const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
 
-const ROWS: usize = 48;
-const COLUMNS: usize = 64;
+pub(super) const ROWS: usize = 48;
+pub(super) const COLUMNS: usize = 64;
 
 /// What a header says.
 #[derive(Clone)]
-struct Header {
-    photometric: &'static str,
-    channels: usize,
-    frames: usize,
+pub(super) struct Header {
+    pub(super) photometric: &'static str,
+    pub(super) channels: usize,
+    pub(super) frames: usize,
     /// Allocated, stored, high bit.
-    bits: (u16, u16, u16),
-    signed: bool,
-    planar: bool,
+    pub(super) bits: (u16, u16, u16),
+    pub(super) signed: bool,
+    pub(super) planar: bool,
 }
 
-const GREY: Header = Header {
+pub(super) const GREY: Header = Header {
     photometric: "MONOCHROME2",
     channels: 1,
     frames: 1,
@@ -111,7 +111,11 @@ fn native(syntax: &str, header: &Header, bytes: &[u8]) -> DefaultDicomObject {
     )
 }
 
-fn encapsulated(syntax: &str, header: &Header, frames: Vec<Vec<u8>>) -> DefaultDicomObject {
+pub(super) fn encapsulated(
+    syntax: &str,
+    header: &Header,
+    frames: Vec<Vec<u8>>,
+) -> DefaultDicomObject {
     let (mut table, mut at) = (Vec::new(), 0);
     let frames: Vec<Vec<u8>> = frames
         .into_iter()
@@ -132,7 +136,7 @@ fn encapsulated(syntax: &str, header: &Header, frames: Vec<Vec<u8>>) -> DefaultD
 }
 
 /// Values that fill the stored bits, with some structure.
-fn picture(header: &Header) -> Vec<i64> {
+pub(super) fn picture(header: &Header) -> Vec<i64> {
     let (_, stored, _) = header.bits;
     let size = 1_i64 << stored;
     let mut state = 12_345_u64;
@@ -177,7 +181,7 @@ fn found(frame: u32) -> FoundBox {
 }
 
 /// Blanks a box and checks what stays.
-fn redact(mut object: DefaultDicomObject, frame: u32) -> (Film, DefaultDicomObject) {
+pub(super) fn redact(mut object: DefaultDicomObject, frame: u32) -> (Film, DefaultDicomObject) {
     let before = decode(&object).unwrap();
     forget_samples(&mut object, &before);
     let mut film = before.clone();

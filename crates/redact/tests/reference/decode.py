@@ -26,12 +26,6 @@ except ImportError as missing:
 LOSSY = {".4.50", ".4.51", ".4.81", ".4.91", ".4.203"}
 
 
-def native_floats(ds):
-    element = ds.get("FloatPixelData") or ds.get("DoubleFloatPixelData")
-    dtype = "<f4" if "FloatPixelData" in ds else "<f8"
-    return np.frombuffer(element.value, dtype)
-
-
 def samples(ds):
     decoder = get_decoder(ds.file_meta.TransferSyntaxUID)
     array, facts = decoder.as_array(ds, raw=True)
