@@ -207,3 +207,6 @@ mod kept;
 
 #[cfg(test)]
 mod lossless;
+
+#[cfg(test)]
+mod jpeg2000;
