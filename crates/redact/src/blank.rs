@@ -55,7 +55,7 @@ fn background(film: &Film, one: &FoundBox, boxes: &[FoundBox]) -> Vec<u8> {
     let own = edges(film, one, 0);
     let frame = film.frame(one.frame as usize);
     let (bytes, channels) = (film.bytes_per_sample, film.channels);
-    let mut ring: Vec<Vec<[u8; 2]>> = vec![Vec::new(); channels];
+    let mut ring: Vec<Vec<[u8; 8]>> = vec![Vec::new(); channels];
     for y in top..bottom {
         for x in left..right {
             let in_own = (own.0..own.2).contains(&x) && (own.1..own.3).contains(&y);
@@ -64,36 +64,43 @@ fn background(film: &Film, one: &FoundBox, boxes: &[FoundBox]) -> Vec<u8> {
             }
             for (channel, values) in ring.iter_mut().enumerate() {
                 let at = ((y * film.width + x) * channels + channel) * bytes;
-                let low = frame.get(at).copied().unwrap_or(0);
-                let high = if bytes == 2 {
-                    frame.get(at + 1).copied().unwrap_or(0)
-                } else {
-                    0
-                };
-                values.push([low, high]);
+                let mut wide = [0; 8];
+                for (to, from) in wide
+                    .iter_mut()
+                    .zip(frame.get(at..at + bytes).unwrap_or_default())
+                {
+                    *to = *from;
+                }
+                values.push(wide);
             }
         }
     }
     let mut fill = Vec::with_capacity(bytes * channels);
     for mut values in ring {
-        let ordered = |pair: &[u8; 2]| -> i32 {
-            match (bytes, film.signed) {
-                (1, true) => i32::from(pair[0].cast_signed()),
-                (_, true) => i32::from(i16::from_le_bytes(*pair)),
-                _ => i32::from(u16::from_le_bytes(*pair)),
-            }
-        };
-        values.sort_unstable_by_key(ordered);
-        let median = values.get(values.len() / 2).copied().unwrap_or([0, 0]);
+        values.sort_unstable_by_key(|value| order(film, *value));
+        let median = values.get(values.len() / 2).copied().unwrap_or_default();
         fill.extend_from_slice(median.get(..bytes).unwrap_or_default());
     }
     fill
 }
 
+/// A number that grows with the sample.
+fn order(film: &Film, bytes: [u8; 8]) -> i64 {
+    let raw = i64::from_le_bytes(bytes);
+    let unused = 64 - film.bytes_per_sample as u32 * 8;
+    let signed = (raw << unused) >> unused;
+    match (film.float, film.signed) {
+        // The bits of negative numbers run the other way.
+        (true, _) if signed < 0 => i64::MIN + !signed,
+        (true, _) | (false, true) => signed,
+        (false, false) => raw,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::blank;
-    use crate::film::{Display, Film, Photometric};
+    use crate::film::{Display, Film, Photometric, Stored};
     use crate::redacted::FoundBox;
 
     proptest::proptest! {
@@ -104,7 +111,8 @@ mod tests {
         ) {
             let before = Film {
                 width: 20, height: 10, frames: 2, channels: 3, bytes_per_sample: 1, bits_stored: 8,
-                signed: false, photometric: Photometric::Rgb, samples, display: Display::default(),
+                signed: false, float: false, photometric: Photometric::Rgb, samples, display: Display::default(),
+                stored: Stored::default(),
             };
             let mut after = before.clone();
             blank(&mut after, &[FoundBox { frame, x, y, w, h, score: 1.0 }]);

@@ -14,7 +14,9 @@ pub struct RedactConfig {
     pub detector_bundle: PathBuf,
     /// ONNX Runtime shared library.
     pub runtime_library: PathBuf,
-    /// Address space a worker may use, in bytes.
+    /// Address space a worker may use, in bytes. Decoding, blanking and encoding a film of 15 million
+    /// pixels of 16 bits fit in half a gigabyte beside the detector's net; the net's own arena grows with
+    /// every new size of tile.
     pub memory_bytes: u64,
     /// Time one object may take; the worker is killed after it.
     pub timeout: Duration,

@@ -21,6 +21,10 @@ mod film;
 
 mod codestream;
 
+mod dct;
+
+mod rle;
+
 mod decode;
 
 mod picture;

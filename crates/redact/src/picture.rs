@@ -6,7 +6,7 @@ use image::{ImageFormat, ImageReader, Limits};
 
 use crate::decode::{MAX_FRAME_PIXELS, MAX_SAMPLE_BYTES};
 use crate::error::{RedactError, Undecodable};
-use crate::film::{Display, Film, Photometric};
+use crate::film::{Display, Film, Function, Photometric, Stored, Voi};
 
 /// PNG or JPEG by its first bytes.
 pub(crate) fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
@@ -46,12 +46,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Film, RedactError> {
         bytes_per_sample: 1,
         bits_stored: 8,
         signed: false,
+        float: false,
         photometric: Photometric::Monochrome2,
         samples: picture.into_luma8().into_raw(),
         // A picture is already what a person would see.
         display: Display {
-            window: Some((128.0, 256.0)),
+            voi: Some(Voi::Window(128.0, 256.0, Function::Linear)),
             ..Display::default()
         },
+        stored: Stored::default(),
     })
 }

@@ -28,7 +28,9 @@ pub struct Redacted {
 }
 
 impl Redacted {
-    /// Encoded DICOM file: Explicit VR Little Endian, BurnedInAnnotation NO.
+    /// Encoded DICOM file with BurnedInAnnotation NO. Without boxes its pixels are as they came. With
+    /// boxes, uncompressed, run-length and DCT frames stay in their syntax and frames without boxes
+    /// keep their bytes; other syntaxes become Explicit VR Little Endian.
     pub fn object(&self) -> &[u8] {
         &self.object
     }
@@ -36,7 +38,7 @@ impl Redacted {
     pub fn rendition(&self) -> &[u8] {
         &self.rendition
     }
-    /// What was blanked.
+    /// What was blanked; in DCT frames whole blocks are.
     pub fn boxes(&self) -> &[FoundBox] {
         &self.boxes
     }

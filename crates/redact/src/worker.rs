@@ -101,7 +101,7 @@ fn serve(
         };
         let answer = match Ask::of(kind) {
             // Codecs and parsers panic on some malformed data: that is an answer, not the end.
-            Some(ask) => catch_unwind(AssertUnwindSafe(|| answer(ask, &payload, detector)))
+            Some(ask) => catch_unwind(AssertUnwindSafe(|| answer(ask, payload, detector)))
                 .unwrap_or(Err(RedactError::Undecodable(Undecodable::Codec))),
             None => Err(RedactError::Protocol),
         };
@@ -119,28 +119,30 @@ pub(crate) const fn max_answer_bytes(max_object_bytes: u64) -> u64 {
 }
 
 /// The steps in order.
-fn answer(ask: Ask, bytes: &[u8], detector: &mut Detector) -> Result<Vec<u8>, RedactError> {
-    let (object, mut film) = open(ask, bytes)?;
+fn answer(ask: Ask, bytes: Vec<u8>, detector: &mut Detector) -> Result<Vec<u8>, RedactError> {
+    let (object, mut film) = open(ask, &bytes)?;
+    // From here on the samples are what is held, and a compressed object's own frames.
+    drop(bytes);
     let before = if ask == Ask::Preview {
         rendition::rendition(&film)?
     } else {
         Vec::new()
     };
     // Every frame, every view: a name on frame 7 is a name.
-    let boxes = find::find(&film, detector)?;
+    let boxes = film.snapped(find::find(&film, detector)?);
     let listed = list(&boxes)?;
     if ask == Ask::Detect {
         return Ok(wire::join(&[&listed]));
     }
     blank::blank(&mut film, &boxes);
+    let (object, encoded) = match (ask, object) {
+        (Ask::Redact, Some(object)) => (None, encode::encode(object, &mut film, &boxes)?),
+        (_, object) => (object, Vec::new()),
+    };
     // From the blanked samples, never from the original ones.
     let after = rendition::rendition(&film)?;
     match (ask, object) {
-        (Ask::Redact, Some(object)) => Ok(wire::join(&[
-            &listed,
-            &after,
-            &encode::encode(object, &film)?,
-        ])),
+        (Ask::Redact, None) => Ok(wire::join(&[&listed, &after, &encoded])),
         (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),
         (Ask::Preview, _) => Ok(wire::join(&[&listed, &before, &after])),
         _ => Err(RedactError::Protocol),
@@ -154,8 +156,9 @@ fn open(ask: Ask, bytes: &[u8]) -> Result<(Option<DefaultDicomObject>, Film), Re
         Ask::RedactPicture => Ok((None, picture::decode(bytes)?)),
         Ask::Detect | Ask::Preview if is_picture => Ok((None, picture::decode(bytes)?)),
         Ask::Redact | Ask::Detect | Ask::Preview => {
-            let object = decode::parse(bytes)?;
+            let mut object = decode::parse(bytes)?;
             let film = decode::decode(&object)?;
+            decode::forget_samples(&mut object, &film);
             Ok((Some(object), film))
         }
     }

@@ -15,6 +15,9 @@ mod support;
 #[path = "films/bounds.rs"]
 mod bounds;
 
+#[path = "films/codecs.rs"]
+mod codecs;
+
 #[path = "films/real.rs"]
 mod real;
 
@@ -79,6 +82,18 @@ const TESTS: &[Test] = &[
     (
         "damaged_files_are_answered_with_closed_codes",
         bounds::damaged_files_are_answered_with_closed_codes,
+    ),
+    (
+        "of_a_jpeg_only_the_frame_with_text_changes",
+        codecs::of_a_jpeg_only_the_frame_with_text_changes,
+    ),
+    (
+        "damaged_frames_of_every_codec_are_answered",
+        codecs::damaged_frames_of_every_codec_are_answered,
+    ),
+    (
+        "a_large_film_needs_no_more_than_half_a_gigabyte",
+        codecs::a_large_film_needs_no_more_than_half_a_gigabyte,
     ),
     (
         "an_altered_bundle_stops_the_start",

@@ -10,7 +10,7 @@ use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use zeroize::Zeroizing;
 
-use super::{Kind, codestream_kind, decode, parse, tests};
+use super::{Kind, decode, parse, tests};
 use crate::error::{RedactError, Undecodable};
 use crate::film::Film;
 use crate::phantom::{Phantom, PhantomSpec};
@@ -91,7 +91,7 @@ fn jpeg_ls(film: &DefaultDicomObject) -> Vec<u8> {
 
 /// The frame with a comment, where its kind has comments.
 fn noted(uid: &str, frame: &[u8]) -> Option<Vec<u8>> {
-    let at = match codestream_kind(uid) {
+    let at = match Kind::of(uid) {
         Kind::Jpeg | Kind::JpegLs if frame.starts_with(&[0xFF, 0xD8]) => 2,
         Kind::Jpeg2000 if frame.starts_with(&[0xFF, 0x4F, 0xFF, 0x51]) => {
             4 + usize::from(u16::from_be_bytes([frame[4], frame[5]]))
@@ -99,7 +99,7 @@ fn noted(uid: &str, frame: &[u8]) -> Option<Vec<u8>> {
         _ => return None,
     };
     let mut segments = Vec::new();
-    if codestream_kind(uid) == Kind::Jpeg2000 {
+    if Kind::of(uid) == Kind::Jpeg2000 {
         segments.extend([0xFF, 0x64, 0, NOTE.len() as u8 + 4, 0, 1]);
         segments.extend(NOTE);
     } else {

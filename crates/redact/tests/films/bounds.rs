@@ -62,9 +62,9 @@ pub(crate) fn a_worker_that_talks_nonsense_is_replaced() {
 
 pub(crate) fn a_worker_that_wants_too_much_memory_dies_alone() {
     let mut config = config();
-    config.memory_bytes = 900 << 20;
+    config.memory_bytes = 700 << 20;
     let pool = Redactor::start(config).unwrap();
-    // 200 MB of samples: parsed, decoded and widened they do not fit.
+    // 200 MB of samples: read, parsed and decoded they do not fit.
     let mut phantom = Phantom::draw(&PhantomSpec::square(1, 64));
     (phantom.width, phantom.height) = (10_000, 5_000);
     let mut film = Film::of(phantom);
