@@ -273,6 +273,7 @@ fn engine(config: &ModelConfig) -> anyhow::Result<Arc<dyn Engine>> {
             let options = SessionOptions {
                 threads: config.threads,
                 provider: config.provider,
+                ..SessionOptions::default()
             };
             Ok(Arc::new(OnnxEngine::start(
                 &runtime,

@@ -498,6 +498,7 @@ fn cuda_that_is_not_usable_is_an_error_and_auto_says_that_the_processor_runs() {
             SessionOptions {
                 threads: 1,
                 provider,
+                ..SessionOptions::default()
             },
         )
     };

@@ -58,6 +58,9 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Where the graph shall run.
     pub provider: ExecutionProvider,
+    /// Whether memory of a run is kept for the next. Faster where every run has the same shape;
+    /// where shapes differ, what is kept grows with each new one.
+    pub keep_memory: bool,
 }
 
 impl Default for SessionOptions {
@@ -65,6 +68,7 @@ impl Default for SessionOptions {
         Self {
             threads: 1,
             provider: ExecutionProvider::Cpu,
+            keep_memory: true,
         }
     }
 }
@@ -96,17 +100,13 @@ impl Session {
         options: SessionOptions,
     ) -> Result<Self, OnnxError> {
         let (inner, running) = match options.provider {
-            ExecutionProvider::Cpu => {
-                (build(runtime, model, options.threads, false)?, Running::Cpu)
-            }
-            ExecutionProvider::Cuda => {
-                (build(runtime, model, options.threads, true)?, Running::Cuda)
-            }
-            ExecutionProvider::Auto => match build(runtime, model, options.threads, true) {
+            ExecutionProvider::Cpu => (build(runtime, model, options, false)?, Running::Cpu),
+            ExecutionProvider::Cuda => (build(runtime, model, options, true)?, Running::Cuda),
+            ExecutionProvider::Auto => match build(runtime, model, options, true) {
                 Ok(session) => (session, Running::Cuda),
                 Err(error) => {
                     tracing::warn!(%error, "CUDA is not usable, the graph runs on the processor.");
-                    (build(runtime, model, options.threads, false)?, Running::Cpu)
+                    (build(runtime, model, options, false)?, Running::Cpu)
                 }
             },
         };
@@ -175,7 +175,7 @@ impl Session {
 fn build(
     runtime: &Runtime,
     model: &[u8],
-    threads: usize,
+    options: SessionOptions,
     cuda: bool,
 ) -> Result<ort::session::Session, OnnxError> {
     let load = |error: String| OnnxError::Load(error);
@@ -183,7 +183,7 @@ fn build(
         .map_err(|error| load(error.to_string()))?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(|error| load(error.to_string()))?
-        .with_intra_threads(threads.max(1))
+        .with_intra_threads(options.threads.max(1))
         .map_err(|error| load(error.to_string()))?
         .with_inter_threads(1)
         .map_err(|error| load(error.to_string()))?
@@ -192,6 +192,13 @@ fn build(
         .map_err(|error| load(error.to_string()))?
         .with_inter_op_spinning(false)
         .map_err(|error| load(error.to_string()))?;
+    if !options.keep_memory {
+        builder = builder
+            .with_memory_pattern(false)
+            .map_err(|error| load(error.to_string()))?
+            .with_execution_providers([ep::CPU::default().with_arena_allocator(false).build()])
+            .map_err(|error| load(error.to_string()))?;
+    }
     if cuda {
         // ort's default is a silent fallback to the processor.
         let provider = ep::CUDA::default()

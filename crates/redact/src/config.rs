@@ -15,8 +15,7 @@ pub struct RedactConfig {
     /// ONNX Runtime shared library.
     pub runtime_library: PathBuf,
     /// Address space a worker may use, in bytes. Decoding, blanking and encoding a film of 15 million
-    /// pixels of 16 bits fit in half a gigabyte beside the detector's net; the net's own arena grows with
-    /// every new size of tile.
+    /// pixels of 16 bits fit in half a gigabyte beside the detector's net.
     pub memory_bytes: u64,
     /// Time one object may take; the worker is killed after it.
     pub timeout: Duration,
@@ -36,7 +35,7 @@ impl RedactConfig {
             workers: 1,
             detector_bundle: detector_bundle.into(),
             runtime_library: runtime_library.into(),
-            memory_bytes: 4 << 30,
+            memory_bytes: 512 << 20,
             timeout: Duration::from_mins(2),
             max_object_bytes: 512 << 20,
         }

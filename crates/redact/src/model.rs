@@ -72,8 +72,13 @@ impl Detector {
         }
         let runtime = Runtime::init(library).map_err(|_| RedactError::StartFailed)?;
         let graph = bundle.read("det.onnx").map_err(failed)?;
-        let session = Session::load(&runtime, &graph, SessionOptions::default())
-            .map_err(|_| RedactError::StartFailed)?;
+        // Tiles come in many shapes, and a worker's memory has a limit.
+        let options = SessionOptions {
+            keep_memory: false,
+            ..SessionOptions::default()
+        };
+        let session =
+            Session::load(&runtime, &graph, options).map_err(|_| RedactError::StartFailed)?;
         if session.input_names() != [spec.input.name.clone()] {
             return Err(RedactError::StartFailed);
         }

@@ -47,6 +47,8 @@ impl Process {
             // ONNX Runtime from 1.29 on writes a device id and reports to its maker unless this is set
             // before the library is loaded; the API switch comes too late (microsoft/onnxruntime#27379).
             .env("ORT_DISABLE_TELEMETRY", "1")
+            // Every further arena of the C library reserves 64 MiB of the address space.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Nothing a codec prints reaches a log.
