@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Reason {
     /// The tags could not be cleaned, by our own fault.
     DeidentifyFailed,
+    /// The directory of a medium.
+    DeniedClass,
     /// An attribute stands twice with two values.
     DuplicateAttribute,
     /// Nested too deeply, too many identifiers, or inflated beyond the limit.
@@ -52,6 +54,7 @@ impl Reason {
     /// What de-identification says; the codes are the same there.
     pub(crate) const fn of(error: DeidError) -> Self {
         match error {
+            DeidError::DeniedClass => Self::DeniedClass,
             DeidError::Duplicate => Self::DuplicateAttribute,
             DeidError::NoInstanceUid => Self::NoInstanceUid,
             DeidError::NotDicom => Self::NotDicom,
@@ -69,6 +72,7 @@ impl Reason {
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::DeidentifyFailed => "DEIDENTIFY_FAILED",
+            Self::DeniedClass => "DENIED_CLASS",
             Self::DuplicateAttribute => "DUPLICATE_ATTRIBUTE",
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::NoInstanceUid => "NO_INSTANCE_UID",
@@ -93,9 +97,10 @@ impl Reason {
     /// The audit trail's word for it.
     pub(crate) const fn audit(self) -> AuditReason {
         match self {
-            Self::DeidentifyFailed | Self::DuplicateAttribute | Self::NoInstanceUid => {
-                AuditReason::DeidentifyFailed
-            }
+            Self::DeidentifyFailed
+            | Self::DeniedClass
+            | Self::DuplicateAttribute
+            | Self::NoInstanceUid => AuditReason::DeidentifyFailed,
             Self::NotChest => AuditReason::NotChest,
             Self::NoRoute => AuditReason::NoRoute,
             Self::ProcessDied => AuditReason::ProcessDied,
@@ -133,6 +138,7 @@ impl Reason {
                 "another object has its SOP Instance UID: correct it at its source, then purge it",
             ),
             Self::DeidentifyFailed
+            | Self::DeniedClass
             | Self::DuplicateAttribute
             | Self::LimitExceeded
             | Self::NoInstanceUid
@@ -204,6 +210,7 @@ mod tests {
     #[test]
     fn a_refused_object_has_the_code_that_the_command_line_prints() {
         for error in [
+            DeidError::DeniedClass,
             DeidError::Duplicate,
             DeidError::NoInstanceUid,
             DeidError::NotDicom,

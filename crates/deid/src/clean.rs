@@ -18,7 +18,7 @@ use crate::{
     dates::DayShift,
     denied::{is_denied, is_of_pixels},
     dummy::{REMOVED, dummy, empty},
-    hits, lut,
+    hits, icc, lut,
     required::{self, Need, Place},
     retain::{has_form, is_text},
     structured,
@@ -336,6 +336,13 @@ impl Cleaner<'_> {
         }
         if lut::is_lut(tag) && !is_text(written) {
             return Ok(lut::bounded(object, element).filter(|lut| self.is_silent(lut)));
+        }
+        if tag == tags::ICC_PROFILE && matches!(written, VR::OB | VR::UN) {
+            let profile = element.to_bytes().ok();
+            let colours = profile
+                .and_then(|profile| icc::bounded(&profile))
+                .map(|colours| DataElement::new(tag, VR::OB, PrimitiveValue::U8(colours.into())));
+            return Ok(colours.filter(|colours| self.is_silent(colours)));
         }
         Ok(match written {
             VR::SQ => Some(empty(tag, VR::SQ)),

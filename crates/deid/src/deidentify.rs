@@ -6,7 +6,7 @@ use std::{cell::Cell, fmt};
 use cloister_phi::{AgeBand, Phi, Pseudonym, Sex, Uid, View};
 use cloister_scrub::KnownIdentifiers;
 use dicom_core::{DataElement, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::{FileDicomObject, FileMetaTable, FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -19,7 +19,7 @@ use crate::{
     facts::Facts,
     pixels,
     read::{self, ReadFault},
-    required::Place,
+    required::{self, Place},
     statement::{self, Unredacted},
 };
 
@@ -37,6 +37,9 @@ pub struct Deidentifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeidError {
+    /// A class that is no object about a patient: the directory of a medium.
+    #[error("the object is of a class that is not de-identified")]
+    DeniedClass,
     /// No SOP Instance UID, neither in the file meta information nor in the data set.
     #[error("the object has no SOP Instance UID")]
     NoInstanceUid,
@@ -94,6 +97,7 @@ impl DeidError {
     /// | `NOT_DICOM` | no DICOM object: another kind of file |
     /// | `UNREADABLE` | cut short or damaged: send it again |
     /// | `DUPLICATE_ATTRIBUTE` | an attribute stands twice with two values: correct it at its source |
+    /// | `DENIED_CLASS` | the directory of a medium (DICOMDIR): it is no object about a patient |
     /// | `NO_INSTANCE_UID` | no SOP Instance UID: correct it at its source |
     /// | `LIMIT_EXCEEDED` | nested too deeply, too large or too many identifiers: nothing honest is |
     /// | `UNKNOWN_TRANSFER_SYNTAX` | nobody here reads its encoding |
@@ -101,6 +105,7 @@ impl DeidError {
     /// | `DEIDENTIFY_FAILED` | our own fault: no pseudonym, no encoding |
     pub const fn code(self) -> &'static str {
         match self {
+            Self::DeniedClass => "DENIED_CLASS",
             Self::NotDicom => "NOT_DICOM",
             Self::Unreadable => "UNREADABLE",
             Self::Duplicate => "DUPLICATE_ATTRIBUTE",
@@ -186,6 +191,10 @@ impl Deidentifier {
         issuer_fallback: &str,
         ids: &dyn Pseudonyms,
     ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        let directory = uids::MEDIA_STORAGE_DIRECTORY_STORAGE;
+        if object.meta().media_storage_sop_class_uid() == directory {
+            return Err(DeidError::DeniedClass);
+        }
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
         let known = collect::collect(object, self.policy).ok_or(DeidError::TooManyIdentifiers)?;
@@ -236,6 +245,7 @@ impl Deidentifier {
             sop_instance_uid.as_str(),
         ));
         let lost_dates = cleaner.lost_dates.get();
+        required::complete(&mut cleaned, object);
         statement::state(&mut cleaned, object, self.policy, lost_dates);
         pixels::tidy(&mut cleaned, object.meta().transfer_syntax())
             .map_err(|_| DeidError::Pixels)?;

@@ -32,6 +32,8 @@ mod clean;
 
 mod lut;
 
+mod icc;
+
 mod dates;
 
 mod retain;

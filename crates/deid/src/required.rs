@@ -10,7 +10,7 @@ use dicom_core::{Tag, VR, value::Value};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
-use crate::dummy::dummy;
+use crate::dummy::{dummy, empty};
 
 /// Where a data set stands in its object.
 #[derive(Debug, Clone, Copy, Default)]
@@ -184,6 +184,25 @@ fn of_object(class: &str, object: &InMemDicomObject, tag: Tag) -> Option<Need> {
     }
 }
 
+/// Adds what became required by what went. Laterality (0020,0060) is type 2C: without a body part
+/// that is known to be single, it is unknown and stands there without a value (PS3.3 Table C.7-5a).
+pub(crate) fn complete(cleaned: &mut InMemDicomObject, original: &InMemDicomObject) {
+    let part = |object: &InMemDicomObject| {
+        let part = object.get(tags::BODY_PART_EXAMINED)?.to_bytes().ok()?;
+        Some(part.trim_ascii().to_vec()).filter(|part| !part.is_empty())
+    };
+    let sides = [
+        tags::LATERALITY,
+        tags::IMAGE_LATERALITY,
+        tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+    ];
+    let was = part(original);
+    if was.is_some() && was != part(cleaned) && sides.iter().all(|tag| cleaned.get(*tag).is_none())
+    {
+        cleaned.put(empty(tags::LATERALITY, VR::CS));
+    }
+}
+
 /// Whether an element is there without saying anything: no value, or the one that is the same for
 /// everybody.
 pub(crate) fn says_nothing(element: &InMemElement) -> bool {
@@ -208,7 +227,7 @@ mod tests {
     use dicom_dictionary_std::{tags, uids};
     use dicom_object::InMemDicomObject;
 
-    use super::{Need, Place, need, says_nothing};
+    use super::{Need, Place, complete, need, says_nothing};
     use crate::dummy::{dummy, empty};
 
     #[test]
@@ -229,6 +248,22 @@ mod tests {
         assert_eq!(need(image, &animal, top, person), None);
         animal.put(empty(tags::PATIENT_SPECIES_CODE_SEQUENCE, VR::SQ));
         assert_eq!(need(image, &animal, top, person), Some(Need::Presence));
+    }
+
+    #[test]
+    fn without_its_body_part_an_object_has_no_known_side() {
+        let part = |text: &str| {
+            let part = DataElement::new(tags::BODY_PART_EXAMINED, VR::CS, text);
+            InMemDicomObject::from_element_iter([part])
+        };
+        let side = |mut cleaned: InMemDicomObject| {
+            complete(&mut cleaned, &part("CHEST "));
+            cleaned.get(tags::LATERALITY).is_some()
+        };
+        assert!(side(part("REMOVED")) && !side(part("CHEST")));
+        let mut left = part("REMOVED");
+        left.put(DataElement::new(tags::IMAGE_LATERALITY, VR::CS, "L"));
+        assert!(!side(left));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use cloister_deid::{DeidError, Deidentified, Deidentifier, Policy, gate, read};
 use cloister_scrub::KnownIdentifiers;
-use common::{BIG_ENDIAN, EXPLICIT, Film, IMPLICIT, JPEG, contains, ids, objects, objects::text, real_files};
+use common::{
+    BIG_ENDIAN, EXPLICIT, Film, IMPLICIT, JPEG, contains, ids, objects, objects::text, real_files,
+};
 use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{
