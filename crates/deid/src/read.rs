@@ -79,12 +79,16 @@ fn split(encoded: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
         (_, Some(b"DICM")) => 132,
         (Some(b"DICM"), _) => 4,
         // No preamble: group 2 begins at once, or the data set.
-        _ => match bare(encoded) {
-            Some(syntax) => return Ok((meta::of(syntax), encoded)),
-            None => 0,
-        },
+        _ => 0,
     };
-    meta::read(encoded.get(from..).unwrap_or_default())
+    let rest = encoded.get(from..).unwrap_or_default();
+    if let Some(syntax) = bare(rest) {
+        return Ok((meta::of(syntax), rest));
+    }
+    meta::read(rest).map_err(|fault| match fault {
+        ReadFault::NotDicom if from > 0 => ReadFault::Malformed,
+        fault => fault,
+    })
 }
 
 /// The transfer syntax of a data set that was stored without file meta information, as programs
