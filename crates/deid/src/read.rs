@@ -94,15 +94,12 @@ fn split(encoded: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
 /// The transfer syntax of a data set that was stored without file meta information, as programs
 /// from before PS3.10 did: it begins with group 8, whose VR or whose length comes next.
 fn bare(encoded: &[u8]) -> Option<&'static str> {
-    let [a, b, c, d, e, f, ..] = *encoded else {
-        return None;
-    };
-    let vr = [e, f].iter().all(u8::is_ascii_uppercase);
+    let vr = encoded.get(4..6)?.iter().all(u8::is_ascii_uppercase);
     // Only the first elements of the group can be first; (0008,0000) is its length.
-    match ([a, b], [c, d]) {
-        ([8, 0], [..=0x18, 0]) if vr => Some(uids::EXPLICIT_VR_LITTLE_ENDIAN),
-        ([8, 0], [..=0x18, 0]) => Some(uids::IMPLICIT_VR_LITTLE_ENDIAN),
-        ([0, 8], [0, ..=0x18]) if vr => Some(EXPLICIT_VR_BIG_ENDIAN),
+    match encoded.get(..4)? {
+        [8, 0, ..=0x18, 0] if vr => Some(uids::EXPLICIT_VR_LITTLE_ENDIAN),
+        [8, 0, ..=0x18, 0] => Some(uids::IMPLICIT_VR_LITTLE_ENDIAN),
+        [0, 8, 0, ..=0x18] if vr => Some(EXPLICIT_VR_BIG_ENDIAN),
         _ => None,
     }
 }
