@@ -119,6 +119,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         facts,
         known,
         policy,
+        unredacted: _,
     } = context;
     gate::look(&object, &known, policy)
         .map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use cloister_deid::{DeidError, Policy, chest};
+use cloister_deid::{DeidError, Policy, Unredacted, chest};
 use cloister_proto::v1;
 use cloister_scrub::KnownIdentifiers;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,7 @@ pub(crate) struct Deidentified {
     facts: Facts,
     known: KnownIdentifiers,
     policy: Policy,
+    unredacted: Unredacted,
 }
 
 impl Deidentified {
@@ -67,6 +68,7 @@ impl Deidentified {
             facts,
             known,
             policy,
+            unredacted,
         } = self;
         (
             encoded,
@@ -76,6 +78,7 @@ impl Deidentified {
                 facts,
                 known,
                 policy,
+                unredacted,
             },
         )
     }
@@ -89,6 +92,8 @@ pub(crate) struct Context {
     pub(crate) known: KnownIdentifiers,
     /// What was applied, so that the gate knows what may have stayed.
     pub(crate) policy: Policy,
+    /// What the object will say once its pixels are looked through.
+    pub(crate) unredacted: Unredacted,
 }
 
 /// Removes the identifiers. Every pseudonym is recorded before this returns.
@@ -125,8 +130,7 @@ fn one(
     issuer: &str,
     session: &crate::vault::Session,
 ) -> Result<Deidentified, StepError> {
-    let object = cloister_deid::read(assembled.encoded())
-        .map_err(|_| StepError::Quarantine(Reason::Undecodable))?;
+    let object = cloister_deid::read(assembled.encoded()).map_err(failed)?;
     chest::is_chest(&object).map_err(|_| StepError::Quarantine(Reason::NotChest))?;
     let (clean, known) = deidentifier
         .deidentify_object(&object, issuer, session)
@@ -140,13 +144,14 @@ fn one(
         facts: facts(&clean),
         known,
         policy: deidentifier.policy(),
+        unredacted: clean.unredacted(),
     })
 }
 
 fn failed(error: DeidError) -> StepError {
     match error {
         DeidError::Pseudonym(_) => Later::Vault.into(),
-        _ => StepError::Quarantine(Reason::DeidentifyFailed),
+        error => StepError::Quarantine(Reason::of(error)),
     }
 }
 

@@ -1,14 +1,29 @@
 //! Why an object does not go on. Closed: no text from an object ever stands beside a reason.
 
 use cloister_audit::Reason as AuditReason;
+use cloister_deid::DeidError;
 use serde::{Deserialize, Serialize};
 
 /// The reason of a quarantine entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum Reason {
-    /// The tags could not be cleaned.
+    /// The tags could not be cleaned, by our own fault.
     DeidentifyFailed,
+    /// The directory of a medium.
+    DeniedClass,
+    /// An attribute stands twice with two values.
+    DuplicateAttribute,
+    /// Nested too deeply, too many identifiers, or inflated beyond the limit.
+    LimitExceeded,
+    /// No SOP Instance UID.
+    NoInstanceUid,
+    /// No DICOM object at all.
+    NotDicom,
+    /// The pixel data does not follow its own attributes or syntax, or cannot be looked through.
+    PixelsUnreadable,
+    /// The data set cannot be read: cut short or damaged.
+    Unreadable,
     /// The object's key or file cannot be opened.
     Damaged,
     /// Not a chest film by SOP class, modality or body part.
@@ -36,10 +51,34 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// What de-identification says; the codes are the same there.
+    pub(crate) const fn of(error: DeidError) -> Self {
+        match error {
+            DeidError::DeniedClass => Self::DeniedClass,
+            DeidError::Duplicate => Self::DuplicateAttribute,
+            DeidError::NoInstanceUid => Self::NoInstanceUid,
+            DeidError::NotDicom => Self::NotDicom,
+            DeidError::Pixels => Self::PixelsUnreadable,
+            DeidError::TooDeep | DeidError::TooLarge | DeidError::TooManyIdentifiers => {
+                Self::LimitExceeded
+            }
+            DeidError::TransferSyntax => Self::UnknownTransferSyntax,
+            DeidError::Unreadable => Self::Unreadable,
+            _ => Self::DeidentifyFailed,
+        }
+    }
+
     /// Stable code: control socket and metric label.
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::DeidentifyFailed => "DEIDENTIFY_FAILED",
+            Self::DeniedClass => "DENIED_CLASS",
+            Self::DuplicateAttribute => "DUPLICATE_ATTRIBUTE",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::NoInstanceUid => "NO_INSTANCE_UID",
+            Self::NotDicom => "NOT_DICOM",
+            Self::PixelsUnreadable => "PIXELS_UNREADABLE",
+            Self::Unreadable => "UNREADABLE",
             Self::Damaged => "DAMAGED",
             Self::NotChest => "NOT_CHEST",
             Self::NoRoute => "NO_ROUTE",
@@ -58,14 +97,21 @@ impl Reason {
     /// The audit trail's word for it.
     pub(crate) const fn audit(self) -> AuditReason {
         match self {
-            Self::DeidentifyFailed => AuditReason::DeidentifyFailed,
+            Self::DeidentifyFailed
+            | Self::DeniedClass
+            | Self::DuplicateAttribute
+            | Self::NoInstanceUid => AuditReason::DeidentifyFailed,
             Self::NotChest => AuditReason::NotChest,
             Self::NoRoute => AuditReason::NoRoute,
             Self::ProcessDied => AuditReason::ProcessDied,
             Self::ResidualIdentifier => AuditReason::ResidualIdentifier,
-            Self::TooLarge => AuditReason::TooLarge,
+            Self::TooLarge | Self::LimitExceeded => AuditReason::TooLarge,
             Self::PatientConflict | Self::UidConflict => AuditReason::UidConflict,
-            Self::Damaged | Self::Undecodable => AuditReason::Undecodable,
+            Self::Damaged
+            | Self::NotDicom
+            | Self::PixelsUnreadable
+            | Self::Undecodable
+            | Self::Unreadable => AuditReason::Undecodable,
             Self::UnknownTransferSyntax => AuditReason::UnknownTransferSyntax,
             Self::WorkerDied => AuditReason::WorkerDied,
             Self::WorkerTimedOut => AuditReason::WorkerTimedOut,
@@ -92,6 +138,13 @@ impl Reason {
                 "another object has its SOP Instance UID: correct it at its source, then purge it",
             ),
             Self::DeidentifyFailed
+            | Self::DeniedClass
+            | Self::DuplicateAttribute
+            | Self::LimitExceeded
+            | Self::NoInstanceUid
+            | Self::NotDicom
+            | Self::PixelsUnreadable
+            | Self::Unreadable
             | Self::NoRoute
             | Self::ProcessDied
             | Self::ResidualIdentifier
@@ -144,6 +197,34 @@ impl DeadReason {
             Self::Refused => AuditReason::UpstreamRefused,
             Self::TooManyBytes => AuditReason::TooLarge,
             Self::TooManyObjects => AuditReason::TooManyFilms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_deid::PseudonymError;
+
+    use super::{DeidError, Reason};
+
+    #[test]
+    fn a_refused_object_has_the_code_that_the_command_line_prints() {
+        for error in [
+            DeidError::DeniedClass,
+            DeidError::Duplicate,
+            DeidError::NoInstanceUid,
+            DeidError::NotDicom,
+            DeidError::NotRedacted,
+            DeidError::Pixels,
+            DeidError::Pseudonym(PseudonymError::Invalid),
+            DeidError::TooDeep,
+            DeidError::TooLarge,
+            DeidError::TooManyIdentifiers,
+            DeidError::TransferSyntax,
+            DeidError::Unreadable,
+            DeidError::Unwritable,
+        ] {
+            assert_eq!(Reason::of(error).code(), error.code());
         }
     }
 }

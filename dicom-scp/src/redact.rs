@@ -48,7 +48,23 @@ pub(crate) async fn redact(
     let started = Instant::now();
     let (encoded, context) = deidentified.into_parts();
     let (object, rendition, boxes) = match engine {
-        Engine::Pool(redactor) => redactor.redact(encoded).await.map_err(failed)?.into_parts(),
+        Engine::Pool(redactor) => {
+            let redacted = redactor.redact(encoded).await.map_err(failed)?;
+            let (object, rendition, boxes) = redacted.into_parts();
+            // Only now the object may say that its pixels are clean. Reads and encodes it again: not
+            // on the threads that answer modalities.
+            let unredacted = context.unredacted.clone();
+            let stated = tokio::task::spawn_blocking(move || unredacted.complete(object)).await;
+            let stated = stated.map_err(|error| {
+                if error.is_panic() {
+                    StepError::Quarantine(Reason::DeidentifyFailed)
+                } else {
+                    Later::Stopping.into()
+                }
+            })?;
+            let stated = stated.map_err(|error| StepError::Quarantine(Reason::of(error)))?;
+            (stated.into_bytes(), rendition, boxes)
+        }
         #[cfg(test)]
         Engine::PassThrough => (encoded, b"PNG of nothing".to_vec(), Vec::new()),
     };

@@ -1,16 +1,39 @@
 //! `cloister deidentify`: a folder of DICOM files through the same steps as a modality's film:
-//! deidentify → redact → gate. What fails any of them is named as quarantined and not written.
+//! deidentify → redact → state → gate. What fails any of them is named as quarantined and not
+//! written.
+//!
+//! One line a file, in the order of their paths:
+//!
+//! ```json
+//! {"input":"a.dcm","status":"clean","output":"S…/2.25.….dcm","flags":[],"boxes":[…]}
+//! {"input":"b.dcm","status":"quarantined","reason":"NOT_DICOM","flags":[],"boxes":[]}
+//! ```
+//!
+//! `flags` is always there. `DUPLICATE_INSTANCE`: another object of this run has the same SOP
+//! Instance UID and other content; this one is written beside it as `UID-2.dcm`, `UID-3.dcm`, … and
+//! somebody has to say which is right. `SAME_CONTENT`: the object was written before in this run;
+//! `output` names that file and nothing is written.
+//!
+//! `reason` is one of
+//!
+//! | code | why |
+//! |---|---|
+//! | `FILE_UNREADABLE`, `OUTPUT_FAILED` | the file cannot be read; the clean one cannot be written |
+//! | codes of [`DeidError::code`](cloister_deid::DeidError::code) | the tags cannot be cleaned |
+//! | codes of `RedactError::code`, in capitals | the pixels cannot be looked through |
+//! | `RESIDUAL_IDENTIFIER` | the gate found something |
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use cloister_deid::{Deidentifier, HmacPseudonyms, Policy, ProfileOption, gate};
+use cloister_deid::{DeidError, Deidentifier, HmacPseudonyms, Policy, ProfileOption, gate};
 use cloister_log::durable;
 use cloister_redact::{FoundBox, Redactor};
 use cloister_seal::files::read_secret;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use zeroize::Zeroizing;
 
@@ -62,6 +85,33 @@ struct Cleaned {
     boxes: Vec<FoundBox>,
 }
 
+/// What is said of a clean object beside its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flag {
+    DuplicateInstance,
+    SameContent,
+}
+
+impl Flag {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::DuplicateInstance => "DUPLICATE_INSTANCE",
+            Self::SameContent => "SAME_CONTENT",
+        }
+    }
+}
+
+/// A line of the report that says "clean".
+#[derive(Debug)]
+struct Written {
+    output: PathBuf,
+    boxes: Vec<FoundBox>,
+    flag: Option<Flag>,
+}
+
+/// What was written in this run: hashes of the objects of one name, in their order.
+type Names = HashMap<PathBuf, Vec<[u8; 32]>>;
+
 struct Context {
     deidentifier: Deidentifier,
     pseudonyms: HmacPseudonyms,
@@ -104,15 +154,12 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     let mut results = futures_util::stream::iter(&files)
         .map(|file| async move { (file, clean_file(shared, file).await) })
         .buffered(usize::from(args.detector.workers));
-    let mut written = HashSet::new();
+    let mut names = Names::new();
     while let Some((file, cleaned)) = results.next().await {
         bar.inc(1);
-        // In the order of the inputs, so that the same one wins every time.
-        let cleaned = cleaned.and_then(|cleaned| {
-            write(&context.output, &mut written, &cleaned)?;
-            Ok(cleaned)
-        });
-        let (line, is_clean) = report_line(&context, file, cleaned);
+        // In the order of the inputs, so that each gets the same name every time.
+        let written = cleaned.and_then(|cleaned| write(&context.output, &mut names, cleaned));
+        let (line, is_clean) = report_line(&context, file, written);
         if is_clean {
             clean += 1;
         } else {
@@ -136,20 +183,27 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     Ok(())
 }
 
-fn report_line(context: &Context, file: &Path, cleaned: Result<Cleaned, String>) -> (Value, bool) {
+fn report_line(context: &Context, file: &Path, written: Result<Written, String>) -> (Value, bool) {
     let input = file.strip_prefix(&context.input).unwrap_or(file);
-    match cleaned {
-        Ok(cleaned) => (
+    match written {
+        Ok(written) => (
             json!({
                 "input": input,
                 "status": "clean",
-                "output": cleaned.output,
-                "boxes": boxes_json(&cleaned.boxes),
+                "output": written.output,
+                "flags": written.flag.map(Flag::code).into_iter().collect::<Vec<_>>(),
+                "boxes": boxes_json(&written.boxes),
             }),
             true,
         ),
         Err(reason) => (
-            json!({ "input": input, "status": "quarantined", "reason": reason, "boxes": [] }),
+            json!({
+                "input": input,
+                "status": "quarantined",
+                "reason": reason,
+                "flags": [],
+                "boxes": [],
+            }),
             false,
         ),
     }
@@ -161,42 +215,61 @@ async fn clean_file(context: &Context, file: &Path) -> Result<Cleaned, String> {
     let (deidentified, known) = context
         .deidentifier
         .deidentify(&encoded, &context.issuer, &context.pseudonyms)
-        .map_err(|_| "DEIDENTIFY_FAILED")?;
-    let bytes = deidentified.to_bytes().map_err(|_| "DEIDENTIFY_FAILED")?;
+        .map_err(DeidError::code)?;
+    let bytes = deidentified.to_bytes().map_err(DeidError::code)?;
+    let unredacted = deidentified.unredacted();
     let redacted = context
         .redactor
         .redact(bytes)
         .await
         .map_err(|error| error.code().to_ascii_uppercase())?;
-    gate::look(redacted.object(), &known, context.deidentifier.policy())
+    let (object, _, boxes) = redacted.into_parts();
+    let stated = unredacted.complete(object).map_err(DeidError::code)?;
+    gate::look(stated.as_bytes(), &known, context.deidentifier.policy())
         .map_err(|_| "RESIDUAL_IDENTIFIER")?;
     // The input's name may itself be an identifier, so the output gets another.
     let output = Path::new(deidentified.study_pseudonym().as_str())
         .join(format!("{}.dcm", deidentified.sop_instance_uid()));
     Ok(Cleaned {
         output,
-        bytes: redacted.object().to_vec(),
-        boxes: redacted.boxes().to_vec(),
+        bytes: stated.into_bytes(),
+        boxes,
     })
 }
 
-/// Writes a clean object. Another object of this run under the same SOP Instance UID is not
-/// overwritten; the same bytes again are no harm.
-fn write(folder: &Path, written: &mut HashSet<PathBuf>, cleaned: &Cleaned) -> Result<(), String> {
-    let path = folder.join(&cleaned.output);
-    if written.contains(&path) {
-        let before = std::fs::read(&path).map_err(|_| "OUTPUT_FAILED")?;
-        return (before == cleaned.bytes)
-            .then_some(())
-            .ok_or_else(|| "DUPLICATE_INSTANCE".to_owned());
-    }
-    let write = || {
-        durable::create_dir_all(path.parent().unwrap_or(folder), 0o700)?;
-        durable::write_atomic(&path, &cleaned.bytes, 0o600)
+/// Writes a clean object. Another object of this run under the same SOP Instance UID gets the next
+/// free name; nothing is overwritten, and the same content is not written twice.
+fn write(folder: &Path, names: &mut Names, cleaned: Cleaned) -> Result<Written, String> {
+    let hash: [u8; 32] = Sha256::digest(&cleaned.bytes).into();
+    let before = names.entry(cleaned.output.clone()).or_default();
+    let same = before.iter().position(|one| *one == hash);
+    let (place, flag) = match same {
+        Some(place) => (place, Some(Flag::SameContent)),
+        None if before.is_empty() => (0, None),
+        None => (before.len(), Some(Flag::DuplicateInstance)),
     };
-    write().map_err(|_| "OUTPUT_FAILED")?;
-    written.insert(path);
-    Ok(())
+    let output = match place {
+        0 => cleaned.output,
+        // No UID holds the sign, so this is nobody else's name.
+        place => {
+            let uid = cleaned.output.with_extension("");
+            PathBuf::from(format!("{}-{}.dcm", uid.display(), place + 1))
+        }
+    };
+    if same.is_none() {
+        let path = folder.join(&output);
+        let write = || {
+            durable::create_dir_all(path.parent().unwrap_or(folder), 0o700)?;
+            durable::write_atomic(&path, &cleaned.bytes, 0o600)
+        };
+        write().map_err(|_| "OUTPUT_FAILED")?;
+        before.push(hash);
+    }
+    Ok(Written {
+        output,
+        boxes: cleaned.boxes,
+        flag,
+    })
 }
 
 /// Regular files at any depth, sorted; links are not followed.
@@ -220,24 +293,35 @@ pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
-    use super::{Cleaned, write};
+    use super::{Cleaned, Flag, Names, write};
 
     #[test]
-    fn another_object_under_the_same_uid_is_not_overwritten() {
+    fn objects_under_one_uid_are_all_kept_and_flagged() {
         let folder = tempfile::tempdir().unwrap();
-        let cleaned = |bytes: &[u8]| Cleaned {
-            output: "study/2.25.1.dcm".into(),
-            bytes: bytes.to_vec(),
-            boxes: Vec::new(),
+        let mut names = Names::new();
+        let mut put = |bytes: &[u8]| {
+            let cleaned = Cleaned {
+                output: "study/2.25.1.dcm".into(),
+                bytes: bytes.to_vec(),
+                boxes: Vec::new(),
+            };
+            let written = write(folder.path(), &mut names, cleaned).unwrap();
+            (written.output.to_str().unwrap().to_owned(), written.flag)
         };
-        let mut written = HashSet::new();
-        let mut put = |bytes| write(folder.path(), &mut written, &cleaned(bytes));
-        assert_eq!(put(b"first"), Ok(()));
-        assert_eq!(put(b"first"), Ok(()));
-        assert_eq!(put(b"second"), Err("DUPLICATE_INSTANCE".to_owned()));
-        let kept = std::fs::read(folder.path().join("study/2.25.1.dcm")).unwrap();
-        assert_eq!(kept, b"first");
+        let (one, two, three) = (
+            "study/2.25.1.dcm",
+            "study/2.25.1-2.dcm",
+            "study/2.25.1-3.dcm",
+        );
+        let other = Some(Flag::DuplicateInstance);
+        assert_eq!(put(b"first"), (one.to_owned(), None));
+        assert_eq!(put(b"first"), (one.to_owned(), Some(Flag::SameContent)));
+        assert_eq!(put(b"second"), (two.to_owned(), other));
+        assert_eq!(put(b"third"), (three.to_owned(), other));
+        assert_eq!(put(b"second"), (two.to_owned(), Some(Flag::SameContent)));
+        for (name, content) in [(one, "first"), (two, "second"), (three, "third")] {
+            let kept = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            assert_eq!(kept, content);
+        }
     }
 }

@@ -7,8 +7,9 @@ use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use crate::{
-    charset::Charset,
+    charset::{Charset, dictionary_vr},
     read::ReadFault,
+    retain::is_text,
     walk::{Token, Walker},
 };
 
@@ -88,6 +89,13 @@ pub(crate) fn object(mut walker: Walker<'_>) -> Result<InMemDicomObject, ReadFau
                     }
                     here.charset = Charset::of(value);
                 }
+                // Characters that their sender wrote as numbers stand in the file as they read; as
+                // swapped numbers nobody would know them.
+                let vr = if big_endian && !is_text(vr) && dictionary_vr(tag).is_some_and(is_text) {
+                    VR::UN
+                } else {
+                    vr
+                };
                 let value = primitive(vr, value, big_endian, here.charset, &mut values_left);
                 here.push(match value {
                     Some((vr, value)) => DataElement::new(tag, vr, value),

@@ -18,7 +18,8 @@ use crate::{
     dates::DayShift,
     denied::{is_denied, is_of_pixels},
     dummy::{REMOVED, dummy, empty},
-    hits, lut,
+    hits, icc, lut,
+    required::{self, Need, Place},
     retain::{has_form, is_text},
     structured,
     table::{self, Effect, ProfileOption, Row},
@@ -29,6 +30,8 @@ pub(crate) struct Cleaner<'a> {
     pub(crate) searcher: Searcher,
     pub(crate) ids: &'a dyn Pseudonyms,
     pub(crate) issuer: &'a str,
+    /// SOP Class UID.
+    pub(crate) class: &'a str,
     pub(crate) policy: Policy,
     /// Set where the policy moves dates.
     pub(crate) shift: Option<DayShift>,
@@ -47,12 +50,12 @@ const ENVELOPES: [Tag; 2] = [
 const FREE_TEXT: [Tag; 2] = [tags::TEXT_VALUE, tags::UNFORMATTED_TEXT_VALUE];
 
 impl Cleaner<'_> {
-    /// Cleans one data set: the object (depth 0) or an item.
+    /// Cleans one data set: the object or an item.
     pub(crate) fn clean(
         &self,
         object: &InMemDicomObject,
         outer: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<InMemDicomObject, PseudonymError> {
         let codes = codes_of(object, outer);
         let standard_code = structured::has_standard_code(object);
@@ -79,21 +82,55 @@ impl Cleaner<'_> {
                     }
                     None
                 }
-                Some(row) => self.by_table(object, element, row, &codes, depth)?,
+                Some(row) => self.by_table(object, element, row, &codes, place)?,
                 // Nine digits are a concept here, not somebody's number.
                 None if standard_code && structured::is_code_value(tag) => {
-                    match self.retained(element, &codes, depth)? {
+                    match self.retained(element, &codes, place)? {
                         Some(kept) => Some(kept),
-                        None => self.unlisted(object, element, &codes, depth)?,
+                        None => self.unlisted(object, element, &codes, place)?,
                     }
                 }
-                None => self.unlisted(object, element, &codes, depth)?,
+                None => self.unlisted(object, element, &codes, place)?,
             };
-            if let Some(kept) = kept {
+            if let Some(kept) = self.as_required(object, element, kept, &codes, place)? {
                 cleaned.put(kept);
             }
         }
         Ok(cleaned)
+    }
+
+    /// What was kept of an element, or what the object must have of it all the same.
+    fn as_required(
+        &self,
+        object: &InMemDicomObject,
+        element: &InMemElement,
+        kept: Option<InMemElement>,
+        codes: &[String],
+        place: Place,
+    ) -> Result<Option<InMemElement>, PseudonymError> {
+        let tag = element.header().tag;
+        let had_value = |element: &InMemElement| match element.value() {
+            Value::Primitive(value) => value.calculate_byte_len() > 0,
+            Value::Sequence(sequence) => !sequence.items().is_empty(),
+            Value::PixelSequence(_) => true,
+        };
+        let has_value = kept.as_ref().is_some_and(had_value);
+        if has_value {
+            return Ok(kept);
+        }
+        let vr = dictionary_vr(tag).unwrap_or(element.vr());
+        Ok(match required::need(self.class, object, place, tag) {
+            Some(Need::Value) if !had_value(element) => Some(empty(tag, vr)),
+            // References with mapped UIDs say nothing and are valid.
+            Some(Need::Value) if tag == tags::REFERENCED_STUDY_SEQUENCE => {
+                self.items(element, codes, place)?
+            }
+            Some(Need::Value) => Some(dummy(tag, vr)),
+            Some(Need::Presence) => Some(empty(tag, vr)),
+            // Where it may be absent it has one item or more (PS3.3 Table C.7-3).
+            None if tag == tags::REFERENCED_STUDY_SEQUENCE => None,
+            None => kept,
+        })
     }
 
     fn by_table(
@@ -102,7 +139,7 @@ impl Cleaner<'_> {
         element: &InMemElement,
         row: &Row,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         // The two identifiers that a reader of the cleaned object joins by.
         let joined_by = match element.header().tag {
@@ -116,12 +153,12 @@ impl Cleaner<'_> {
         }
         let effect = self.policy.effect(row);
         let kept = match effect {
-            Effect::Keep => self.retained(element, codes, depth)?,
+            Effect::Keep => self.retained(element, codes, place)?,
             Effect::ShiftDate => self.shifted(element, codes),
-            Effect::CleanText => self.cleaned_text(element, codes, depth)?,
-            Effect::CleanStructure => self.content_items(element, codes, depth)?,
-            Effect::CleanGraphics => self.annotations(element, codes, depth)?,
-            effect => return self.take_out(element, effect, codes, depth),
+            Effect::CleanText => self.cleaned_text(element, codes, place)?,
+            Effect::CleanStructure => self.content_items(element, codes, place)?,
+            Effect::CleanGraphics => self.annotations(element, codes, place)?,
+            effect => return self.take_out(element, effect, codes, place),
         };
         if kept.is_some() {
             return Ok(kept);
@@ -132,7 +169,7 @@ impl Cleaner<'_> {
         if dated && matches!(effect, Effect::Keep | Effect::ShiftDate) {
             self.lost_dates.set(true);
         }
-        self.take_out(element, row.action.effect(), codes, depth)
+        self.take_out(element, row.action.effect(), codes, place)
     }
 
     /// A patient ID belongs to the issuer that stands beside it, if one does.
@@ -155,7 +192,7 @@ impl Cleaner<'_> {
         element: &InMemElement,
         effect: Effect,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let tag = element.header().tag;
         let vr = dictionary_vr(tag).unwrap_or(element.vr());
@@ -163,12 +200,12 @@ impl Cleaner<'_> {
             Effect::Empty => Some(empty(tag, vr)),
             // References with mapped UIDs say nothing and are valid in every IOD.
             Effect::Dummy if tag == tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE => self
-                .items(element, codes, depth)?
+                .items(element, codes, place)?
                 .or_else(|| Some(empty(tag, vr))),
             Effect::Dummy => Some(dummy(tag, vr)),
             Effect::MapUid if vr == VR::UI => Some(self.map_uids(element)?),
             Effect::MapUid => self
-                .items(element, codes, depth)?
+                .items(element, codes, place)?
                 .or_else(|| Some(empty(tag, vr))),
             _ => None,
         })
@@ -244,21 +281,18 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let Some(items) = element.items() else {
             return Ok(None);
         };
+        let tag = element.header().tag;
         let mut cleaned = Vec::with_capacity(items.len());
         for item in items {
-            cleaned.extend(self.item(item, codes, depth + 1)?);
+            cleaned.extend(self.item(item, codes, place.inside(tag))?);
         }
         let sequence = DataSetSequence::new(cleaned, Length::UNDEFINED);
-        Ok(Some(DataElement::new(
-            element.header().tag,
-            VR::SQ,
-            sequence,
-        )))
+        Ok(Some(DataElement::new(tag, VR::SQ, sequence)))
     }
 
     /// Attributes that the table does not list are kept if their meaning is known and their value
@@ -269,11 +303,11 @@ impl Cleaner<'_> {
         object: &InMemDicomObject,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let tag = element.header().tag;
         // Pixels below the top level nobody redacts.
-        if is_denied(tag) || is_of_pixels(tag) && depth > 0 {
+        if is_denied(tag) || is_of_pixels(tag) && place.depth > 0 {
             return Ok(None);
         }
         // Overlay planes lose their data by the table; what describes them goes with it.
@@ -285,13 +319,13 @@ impl Cleaner<'_> {
             return Ok(None);
         };
         if FREE_TEXT.contains(&tag) {
-            let cleaned = self.cleaned_text(element, codes, depth)?;
+            let cleaned = self.cleaned_text(element, codes, place)?;
             return Ok(Some(cleaned.unwrap_or_else(|| dummy(tag, vr))));
         }
         match element.value() {
-            Value::Sequence(_) => return self.items(element, codes, depth),
+            Value::Sequence(_) => return self.items(element, codes, place),
             Value::PixelSequence(_) => {
-                return Ok((depth == 0 && tag == tags::PIXEL_DATA).then(|| element.clone()));
+                return Ok((place.depth == 0 && tag == tags::PIXEL_DATA).then(|| element.clone()));
             }
             Value::Primitive(_) => {}
         }
@@ -302,6 +336,13 @@ impl Cleaner<'_> {
         }
         if lut::is_lut(tag) && !is_text(written) {
             return Ok(lut::bounded(object, element).filter(|lut| self.is_silent(lut)));
+        }
+        if tag == tags::ICC_PROFILE && matches!(written, VR::OB | VR::UN) {
+            let profile = element.to_bytes().ok();
+            let colours = profile
+                .and_then(|profile| icc::bounded(&profile))
+                .map(|colours| DataElement::new(tag, VR::OB, PrimitiveValue::U8(colours.into())));
+            return Ok(colours.filter(|colours| self.is_silent(colours)));
         }
         Ok(match written {
             VR::SQ => Some(empty(tag, VR::SQ)),
@@ -322,7 +363,7 @@ impl Cleaner<'_> {
                 let retained = self.policy.has(ProfileOption::RetainUids);
                 if kept {
                     self.text(element, vr, codes)
-                } else if retained && let Some(uids) = self.retained(element, codes, depth)? {
+                } else if retained && let Some(uids) = self.retained(element, codes, place)? {
                     Some(uids)
                 } else {
                     Some(self.map_uids(element)?)
@@ -332,7 +373,11 @@ impl Cleaner<'_> {
                 is_of_pixels(tag).then(|| element.clone())
             }
             VR::US | VR::SS | VR::UL | VR::SL | VR::UV | VR::SV | VR::FL | VR::FD | VR::AT => {
-                self.is_silent(element).then(|| element.clone())
+                Some(if self.is_silent(element) {
+                    element.clone()
+                } else {
+                    empty(tag, vr)
+                })
             }
             _ => self.text(element, vr, codes),
         })
@@ -373,7 +418,7 @@ impl Cleaner<'_> {
             // The gate's own question, so that what stays here passes there.
             if long || odd || hits::in_value(&self.searcher, &value, written, codes) {
                 if numeric {
-                    return None;
+                    return Some(empty(tag, vr));
                 }
                 REMOVED.clone_into(&mut value);
             }

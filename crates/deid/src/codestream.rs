@@ -228,13 +228,11 @@ fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
         }
         let total = be32(start, 2)?;
         let end = if total == 0 {
-            // The last tile-part, up to the end marker. No packet holds FFH before a byte above 8FH
-            // (15444-1 B.10.1).
+            // The last tile-part, up to the end marker.
             let rest = frame.get(at..).ok_or(Unfollowed)?;
             let begin = tile_part(rest)?.read;
             let data = rest.get(begin..).ok_or(Unfollowed)?;
-            let length = data.windows(2).position(|pair| pair == [0xFF, 0xD9]);
-            at + begin + length.unwrap_or(data.len())
+            at + begin + packets(data)
         } else {
             at.checked_add(total).ok_or(Unfollowed)?
         };
@@ -257,6 +255,20 @@ fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
         }
         at = end;
     }
+}
+
+/// Bytes of packets before the end marker. No packet holds FFH before a byte above 8FH (15444-1
+/// B.10.1), but the number in a start-of-packet segment (A.8.1) may be anything.
+fn packets(data: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(pair) = data.get(at..at + 2) {
+        match pair {
+            [0xFF, 0x91] if data.get(at + 2..at + 4) == Some(&[0, 4]) => at += 6,
+            [0xFF, 0xD9] => return at,
+            _ => at += 1,
+        }
+    }
+    data.len()
 }
 
 struct TilePart {
@@ -530,6 +542,13 @@ mod tests {
         assert_eq!(jpeg2000(&open).unwrap(), clean);
         open.extend(b"DOE^JANE\xff\xd9");
         assert_eq!(jpeg2000(&open).unwrap(), clean);
+        // Packet number FFD9H is no end, nor is FFH before a packet that begins with D9H.
+        let packets = b"\xff\x91\0\x04\xff\xd9\x01\xff\x91\0\x04\0\xff\xd9\x02";
+        let mut numbered = clean.clone();
+        numbered.splice(clean.len() - 2..clean.len() - 2, packets.iter().copied());
+        let whole = numbered.clone();
+        numbered.extend(b"DOE^JANE\xff\xd9");
+        assert_eq!(jpeg2000(&numbered).unwrap(), whole);
     }
 
     #[test]

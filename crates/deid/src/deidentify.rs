@@ -6,9 +6,9 @@ use std::{cell::Cell, fmt};
 use cloister_phi::{AgeBand, Phi, Pseudonym, Sex, Uid, View};
 use cloister_scrub::KnownIdentifiers;
 use dicom_core::{DataElement, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
-use dicom_object::{FileDicomObject, FileMetaTableBuilder, InMemDicomObject};
+use dicom_object::{FileDicomObject, FileMetaTable, FileMetaTableBuilder, InMemDicomObject};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use crate::{
@@ -19,7 +19,8 @@ use crate::{
     facts::Facts,
     pixels,
     read::{self, ReadFault},
-    statement,
+    required::{self, Place},
+    statement::{self, Unredacted},
 };
 
 /// UID of this implementation, made once from a random UUID.
@@ -36,6 +37,9 @@ pub struct Deidentifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeidError {
+    /// A class that is no object about a patient: the directory of a medium.
+    #[error("the object is of a class that is not de-identified")]
+    DeniedClass,
     /// No SOP Instance UID, neither in the file meta information nor in the data set.
     #[error("the object has no SOP Instance UID")]
     NoInstanceUid,
@@ -61,9 +65,15 @@ pub enum DeidError {
     /// An attribute stands twice in one data set.
     #[error("the object holds an attribute twice")]
     Duplicate,
-    /// The bytes are no well-formed Part 10 file.
+    /// Nothing at the beginning of the bytes says DICOM.
+    #[error("the bytes are no DICOM object")]
+    NotDicom,
+    /// The bytes are no well-formed Part 10 file: cut short, or lengths that do not fit.
     #[error("the object cannot be read")]
     Unreadable,
+    /// What came back from redaction is not this object with its pixels looked through.
+    #[error("the redacted object is not the one that was cleaned")]
+    NotRedacted,
     /// The cleaned object could not be encoded.
     #[error("the cleaned object cannot be encoded")]
     Unwritable,
@@ -78,11 +88,42 @@ pub fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, DeidErr
     Ok(read::read(encoded)?)
 }
 
+impl DeidError {
+    /// The stable reason code, the same wherever an object is refused: a few that tell an operator
+    /// what to do, not one for each cause.
+    ///
+    /// | code | what it says |
+    /// |---|---|
+    /// | `NOT_DICOM` | no DICOM object: another kind of file |
+    /// | `UNREADABLE` | cut short or damaged: send it again |
+    /// | `DUPLICATE_ATTRIBUTE` | an attribute stands twice with two values: correct it at its source |
+    /// | `DENIED_CLASS` | the directory of a medium (DICOMDIR): it is no object about a patient |
+    /// | `NO_INSTANCE_UID` | no SOP Instance UID: correct it at its source |
+    /// | `LIMIT_EXCEEDED` | nested too deeply, too large or too many identifiers: nothing honest is |
+    /// | `UNKNOWN_TRANSFER_SYNTAX` | nobody here reads its encoding |
+    /// | `PIXELS_UNREADABLE` | the pixel data does not follow its own attributes or syntax, or the syntax cannot be looked through |
+    /// | `DEIDENTIFY_FAILED` | our own fault: no pseudonym, no encoding |
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::DeniedClass => "DENIED_CLASS",
+            Self::NotDicom => "NOT_DICOM",
+            Self::Unreadable => "UNREADABLE",
+            Self::Duplicate => "DUPLICATE_ATTRIBUTE",
+            Self::NoInstanceUid => "NO_INSTANCE_UID",
+            Self::TooDeep | Self::TooLarge | Self::TooManyIdentifiers => "LIMIT_EXCEEDED",
+            Self::TransferSyntax => "UNKNOWN_TRANSFER_SYNTAX",
+            Self::Pixels => "PIXELS_UNREADABLE",
+            Self::Pseudonym(_) | Self::Unwritable | Self::NotRedacted => "DEIDENTIFY_FAILED",
+        }
+    }
+}
+
 impl From<ReadFault> for DeidError {
     fn from(fault: ReadFault) -> Self {
         match fault {
             ReadFault::Duplicate => Self::Duplicate,
             ReadFault::Malformed => Self::Unreadable,
+            ReadFault::NotDicom => Self::NotDicom,
             ReadFault::TransferSyntax => Self::TransferSyntax,
             ReadFault::TooDeep => Self::TooDeep,
             ReadFault::TooLarge => Self::TooLarge,
@@ -100,6 +141,7 @@ pub struct Deidentified {
     sop_instance_uid: Uid,
     study_instance_uid: Uid,
     study_pseudonym: Pseudonym,
+    policy: Policy,
 }
 
 impl Deidentifier {
@@ -149,6 +191,10 @@ impl Deidentifier {
         issuer_fallback: &str,
         ids: &dyn Pseudonyms,
     ) -> Result<(Deidentified, KnownIdentifiers), DeidError> {
+        let directory = uids::MEDIA_STORAGE_DIRECTORY_STORAGE;
+        if object.meta().media_storage_sop_class_uid() == directory {
+            return Err(DeidError::DeniedClass);
+        }
         let facts = Facts::of(object);
         let mut identity = collect::identity(object, issuer_fallback);
         let known = collect::collect(object, self.policy).ok_or(DeidError::TooManyIdentifiers)?;
@@ -182,6 +228,7 @@ impl Deidentifier {
             searcher: known.searcher(),
             ids,
             issuer: &identity.issuer,
+            class: &identity.sop_class,
             policy: self.policy,
             shift,
             lost_dates: Cell::new(false),
@@ -191,25 +238,23 @@ impl Deidentifier {
         }
         let sop_instance_uid = cleaner.instance_uid(&identity.sop_uid)?;
         let study_instance_uid = cleaner.instance_uid(&study_key)?;
-        let mut cleaned = cleaner.clean(object, &[], 0)?;
+        let mut cleaned = cleaner.clean(object, &[], Place::default())?;
         cleaned.put(DataElement::new(
             tags::SOP_INSTANCE_UID,
             VR::UI,
             sop_instance_uid.as_str(),
         ));
         let lost_dates = cleaner.lost_dates.get();
+        required::complete(&mut cleaned, object);
         statement::state(&mut cleaned, object, self.policy, lost_dates);
         pixels::tidy(&mut cleaned, object.meta().transfer_syntax())
             .map_err(|_| DeidError::Pixels)?;
 
-        let meta = FileMetaTableBuilder::new()
-            .transfer_syntax(object.meta().transfer_syntax())
-            .media_storage_sop_class_uid(class_uid(&identity.sop_class))
-            .media_storage_sop_instance_uid(sop_instance_uid.as_str())
-            .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
-            .implementation_version_name(IMPLEMENTATION_VERSION_NAME)
-            .build()
-            .map_err(|_| DeidError::Unwritable)?;
+        let meta = file_meta(
+            object.meta().transfer_syntax(),
+            &identity.sop_class,
+            &sop_instance_uid,
+        )?;
         let deidentified = Deidentified {
             object: cleaned.with_exact_meta(meta),
             facts,
@@ -218,6 +263,7 @@ impl Deidentifier {
             study_instance_uid: uid(&study_instance_uid)?,
             study_pseudonym: Pseudonym::parse(&study_pseudonym)
                 .map_err(|_| PseudonymError::Invalid)?,
+            policy: self.policy,
         };
         Ok((deidentified, known))
     }
@@ -234,18 +280,12 @@ impl Deidentified {
     /// # Errors
     /// [`DeidError::Unwritable`] or [`DeidError::TransferSyntax`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, DeidError> {
-        let syntax = TransferSyntaxRegistry
-            .get(self.object.meta().transfer_syntax())
-            .ok_or(DeidError::TransferSyntax)?;
-        let mut bytes = vec![0_u8; 128];
-        bytes.extend_from_slice(b"DICM");
-        self.object
-            .write_meta(&mut bytes)
-            .map_err(|_| DeidError::Unwritable)?;
-        self.object
-            .write_dataset_with_ts(&mut bytes, syntax)
-            .map_err(|_| DeidError::Unwritable)?;
-        Ok(bytes)
+        encode(&self.object)
+    }
+
+    /// What redaction owes this object; keep it beside the bytes and complete it with the result.
+    pub fn unredacted(&self) -> Unredacted {
+        Unredacted::of(&self.object, &self.sop_instance_uid, self.policy)
     }
 
     /// Coarse age, taken before removal.
@@ -290,6 +330,38 @@ impl fmt::Debug for Deidentified {
             .field("study", &self.study_pseudonym)
             .finish_non_exhaustive()
     }
+}
+
+/// Our own file meta information; nothing of what came stays.
+pub(crate) fn file_meta(
+    syntax: &str,
+    sop_class: &str,
+    sop_instance: &str,
+) -> Result<FileMetaTable, DeidError> {
+    FileMetaTableBuilder::new()
+        .transfer_syntax(syntax)
+        .media_storage_sop_class_uid(class_uid(sop_class))
+        .media_storage_sop_instance_uid(sop_instance)
+        .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
+        .implementation_version_name(IMPLEMENTATION_VERSION_NAME)
+        .build()
+        .map_err(|_| DeidError::Unwritable)
+}
+
+/// An object as a Part 10 file in its transfer syntax.
+pub(crate) fn encode(object: &FileDicomObject<InMemDicomObject>) -> Result<Vec<u8>, DeidError> {
+    let syntax = TransferSyntaxRegistry
+        .get(object.meta().transfer_syntax())
+        .ok_or(DeidError::TransferSyntax)?;
+    let mut bytes = vec![0_u8; 128];
+    bytes.extend_from_slice(b"DICM");
+    object
+        .write_meta(&mut bytes)
+        .map_err(|_| DeidError::Unwritable)?;
+    object
+        .write_dataset_with_ts(&mut bytes, syntax)
+        .map_err(|_| DeidError::Unwritable)?;
+    Ok(bytes)
 }
 
 fn uid(text: &str) -> Result<Uid, DeidError> {

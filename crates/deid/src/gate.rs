@@ -11,6 +11,7 @@ use crate::{
     charset::{codes_of, is_text_as_numbers, values},
     denied::is_of_pixels,
     hits, private, read,
+    required::says_nothing,
     retain::{has_form, is_text},
 };
 
@@ -18,7 +19,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GateError {
-    /// An attribute that the profile removes is there, private ones included that no list calls safe.
+    /// An attribute that the profile removes is there with a value that says something, private ones
+    /// included that no list calls safe.
     #[error("an attribute that must be removed is left in the encoded object")]
     Forbidden,
     /// An identifier of the original is somewhere in the bytes.
@@ -80,7 +82,7 @@ fn look_at(
     for element in object.iter() {
         let tag = element.header().tag;
         let private = tag.group() % 2 == 1;
-        if policy.forbids(tag)
+        if policy.forbids(tag) && !says_nothing(element)
             || tag.group() <= 0x0007
             || is_of_pixels(tag) && depth > 0
             || private && !private::is_listed(object, tag, &codes)

@@ -5,7 +5,7 @@ use dicom_core::{DataElement, Length, VR, value::DataSetSequence};
 use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
-use crate::{PseudonymError, clean::Cleaner, dummy::dummy_text_object};
+use crate::{PseudonymError, clean::Cleaner, dummy::dummy_text_object, required::Place};
 
 /// More shapes in one sequence of annotations could be strokes of letters.
 const MAX_SHAPES: usize = 16;
@@ -16,7 +16,7 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let Some(items) = element.items() else {
             return Ok(None);
@@ -24,7 +24,10 @@ impl Cleaner<'_> {
         let mut cleaned = Vec::with_capacity(items.len());
         let mut shapes = 0;
         for item in items {
-            cleaned.push(annotation(self.clean(item, codes, depth + 1)?, &mut shapes));
+            cleaned.push(annotation(
+                self.clean(item, codes, place.inside(element.header().tag))?,
+                &mut shapes,
+            ));
         }
         Ok((!cleaned.is_empty()).then(|| sequence(element.header().tag, cleaned)))
     }

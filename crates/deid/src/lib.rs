@@ -22,6 +22,8 @@ pub mod table;
 
 mod denied;
 
+mod required;
+
 mod hits;
 
 mod policy;
@@ -29,6 +31,8 @@ mod policy;
 mod clean;
 
 mod lut;
+
+mod icc;
 
 mod dates;
 
@@ -63,4 +67,5 @@ pub use deidentify::{DeidError, Deidentified, Deidentifier, read};
 pub use identity::Identity;
 pub use policy::{Policy, PolicyError, UnknownOption};
 pub use pseudonyms::{HmacPseudonyms, IdKind, PseudonymError, Pseudonyms};
+pub use statement::{Stated, Unredacted};
 pub use table::ProfileOption;

@@ -14,20 +14,7 @@ const MAX_META_BYTES: usize = 64 << 10;
 /// The group's elements, and what comes after them. The group ends where another begins, whatever
 /// its length says. Private information and AE titles are read over: nothing here uses them.
 pub(crate) fn read(data: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
-    let mut meta = FileMetaTable {
-        information_group_length: 0,
-        information_version: [0, 1],
-        media_storage_sop_class_uid: String::new(),
-        media_storage_sop_instance_uid: String::new(),
-        transfer_syntax: String::new(),
-        implementation_class_uid: String::new(),
-        implementation_version_name: None,
-        source_application_entity_title: None,
-        sending_application_entity_title: None,
-        receiving_application_entity_title: None,
-        private_information_creator_uid: None,
-        private_information: None,
-    };
+    let mut meta = of("");
     let mut at = 0;
     let mut last = None;
     while data.get(at..at + 2) == Some(&[2, 0]) {
@@ -53,10 +40,28 @@ pub(crate) fn read(data: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
         }
     }
     if at == 0 {
-        return Err(ReadFault::Malformed);
+        return Err(ReadFault::NotDicom);
     }
     meta.update_information_group_length();
     Ok((meta, data.get(at..).unwrap_or_default()))
+}
+
+/// The group of a file that has none.
+pub(crate) fn of(syntax: &str) -> FileMetaTable {
+    FileMetaTable {
+        information_group_length: 0,
+        information_version: [0, 1],
+        media_storage_sop_class_uid: String::new(),
+        media_storage_sop_instance_uid: String::new(),
+        transfer_syntax: syntax.to_owned(),
+        implementation_class_uid: String::new(),
+        implementation_version_name: None,
+        source_application_entity_title: None,
+        sending_application_entity_title: None,
+        receiving_application_entity_title: None,
+        private_information_creator_uid: None,
+        private_information: None,
+    }
 }
 
 fn text(value: &[u8]) -> String {

@@ -150,6 +150,17 @@ pub(crate) fn tidy(object: &mut InMemDicomObject, syntax: &str) -> Result<(), Un
     };
     let family = Family::of(syntax).ok_or(Unfollowed)?;
     let shape = Shape::of(object).ok_or(Unfollowed)?;
+    // A number that is none counts as one frame here, and says so from now on.
+    if let Some(frames) = object.get(tags::NUMBER_OF_FRAMES)
+        && frames.to_int::<u32>().is_err()
+    {
+        let frames = shape.frames.to_string();
+        object.put(DataElement::new(
+            tags::NUMBER_OF_FRAMES,
+            VR::IS,
+            frames.as_str(),
+        ));
+    }
     let vr = element.vr();
     match element.into_value() {
         Value::Primitive(mut value) if family == Family::Native => {

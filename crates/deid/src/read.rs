@@ -37,12 +37,14 @@ pub(crate) enum ReadFault {
     Duplicate,
     /// Lengths, tags or VRs that do not fit the bytes that are there.
     Malformed,
+    /// Nothing at the beginning says DICOM.
+    NotDicom,
     TransferSyntax,
     TooDeep,
     TooLarge,
 }
 
-/// Reads a whole file: preamble (optional), file meta information and data set.
+/// Reads a whole file: preamble (optional), file meta information and data set; or a data set alone.
 ///
 /// Dropped on the way: group lengths, padding, and bytes after the pixels that are no element.
 pub(crate) fn read(encoded: &[u8]) -> Result<FileDicomObject<InMemDicomObject>, ReadFault> {
@@ -76,10 +78,30 @@ fn split(encoded: &[u8]) -> Result<(FileMetaTable, &[u8]), ReadFault> {
     let from = match (encoded.get(..4), encoded.get(128..132)) {
         (_, Some(b"DICM")) => 132,
         (Some(b"DICM"), _) => 4,
-        // No preamble: group 2 begins at once.
+        // No preamble: group 2 begins at once, or the data set.
         _ => 0,
     };
-    meta::read(encoded.get(from..).unwrap_or_default())
+    let rest = encoded.get(from..).unwrap_or_default();
+    if let Some(syntax) = bare(rest) {
+        return Ok((meta::of(syntax), rest));
+    }
+    meta::read(rest).map_err(|fault| match fault {
+        ReadFault::NotDicom if from > 0 => ReadFault::Malformed,
+        fault => fault,
+    })
+}
+
+/// The transfer syntax of a data set that was stored without file meta information, as programs
+/// from before PS3.10 did: it begins with group 8, whose VR or whose length comes next.
+fn bare(encoded: &[u8]) -> Option<&'static str> {
+    let vr = encoded.get(4..6)?.iter().all(u8::is_ascii_uppercase);
+    // Only the first elements of the group can be first; (0008,0000) is its length.
+    match encoded.get(..4)? {
+        [8, 0, ..=0x18, 0] if vr => Some(uids::EXPLICIT_VR_LITTLE_ENDIAN),
+        [8, 0, ..=0x18, 0] => Some(uids::IMPLICIT_VR_LITTLE_ENDIAN),
+        [0, 8, 0, ..=0x18] if vr => Some(EXPLICIT_VR_BIG_ENDIAN),
+        _ => None,
+    }
 }
 
 fn inflate(reader: impl Read, limit: u64) -> Result<Vec<u8>, ReadFault> {

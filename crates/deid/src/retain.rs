@@ -12,6 +12,7 @@ use crate::{
     charset::{dictionary_vr, values},
     clean::Cleaner,
     dates, hits,
+    required::Place,
 };
 
 /// Opaque bytes that an option keeps (time stamps) are no longer than this; more could hide
@@ -28,12 +29,12 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let tag = element.header().tag;
         match dictionary_vr(tag) {
             None => Ok(None),
-            Some(VR::SQ) => self.items(element, codes, depth),
+            Some(VR::SQ) => self.items(element, codes, place),
             Some(vr) => Ok(self.retained_as(element, vr, codes)),
         }
     }
@@ -97,14 +98,14 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let tag = element.header().tag;
         let Some(vr) = dictionary_vr(tag) else {
             return Ok(None);
         };
         Ok(match vr {
-            VR::SQ => return self.items(element, codes, depth),
+            VR::SQ => return self.items(element, codes, place),
             VR::LO | VR::SH | VR::ST | VR::LT | VR::UT | VR::UC => {
                 self.scrubbed(element, vr, codes)
             }

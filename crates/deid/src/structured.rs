@@ -10,6 +10,7 @@ use crate::{
     charset::{codes_of, values},
     clean::Cleaner,
     dummy::REMOVED,
+    required::Place,
     table::ProfileOption,
 };
 
@@ -84,10 +85,10 @@ impl Cleaner<'_> {
         &self,
         element: &InMemElement,
         codes: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemElement>, PseudonymError> {
         let had = element.items().is_some_and(|items| !items.is_empty());
-        let cleaned = self.items(element, codes, depth)?;
+        let cleaned = self.items(element, codes, place)?;
         Ok(
             cleaned
                 .filter(|cleaned| !had || cleaned.items().is_some_and(|items| !items.is_empty())),
@@ -99,21 +100,21 @@ impl Cleaner<'_> {
         &self,
         item: &InMemDicomObject,
         outer: &[String],
-        depth: usize,
+        place: Place,
     ) -> Result<Option<InMemDicomObject>, PseudonymError> {
         let codes = codes_of(item, outer);
         let value_type = item
             .get(tags::VALUE_TYPE)
             .map(|element| values(element, &codes).join("\\"));
         let Some(value_type) = value_type.filter(|value_type| !value_type.is_empty()) else {
-            return self.clean(item, outer, depth).map(Some);
+            return self.clean(item, outer, place).map(Some);
         };
         let concept = Concept::of(item, &codes);
         let described = self.policy.has(ProfileOption::RetainPatientCharacteristics);
         if !described && concept.is_one_of(&CHARACTERISTICS) {
             return Ok(None);
         }
-        let mut cleaned = self.clean(item, outer, depth)?;
+        let mut cleaned = self.clean(item, outer, place)?;
         match value_type.as_str() {
             // The table speaks of the values of all but free text.
             "PNAME" | "DATE" | "TIME" | "DATETIME" | "UIDREF" | "CODE" | "NUM" | "CONTAINER"

@@ -2,30 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
-use cloister_deid::{DeidError, Deidentified, Deidentifier, HmacPseudonyms, Policy, gate};
+mod common;
+
+use cloister_deid::{DeidError, Deidentified, Deidentifier, Policy, gate};
 use cloister_phi::{AgeBand, Sex, View};
 use cloister_scrub::{Kind, KnownIdentifiers};
-use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR, value::DataSetSequence};
+use common::{
+    ids,
+    objects::{sequence, text},
+};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use proptest::prelude::*;
-use zeroize::Zeroizing;
-
-fn ids() -> HmacPseudonyms {
-    HmacPseudonyms::new(Zeroizing::new([9; 32]))
-}
-
-fn text(tag: Tag, vr: VR, value: &str) -> DataElement<InMemDicomObject> {
-    DataElement::new(tag, vr, value)
-}
-
-fn sequence(tag: Tag, item: InMemDicomObject) -> DataElement<InMemDicomObject> {
-    DataElement::new(
-        tag,
-        VR::SQ,
-        DataSetSequence::new(vec![item], Length::UNDEFINED),
-    )
-}
 
 fn film(name: &str, id: &str) -> InMemDicomObject {
     InMemDicomObject::from_element_iter([
@@ -118,7 +107,8 @@ fn a_film_comes_out_clean_and_its_facts_are_kept() {
             value(tags::STUDY_INSTANCE_UID),
             clean.study_instance_uid().as_str()
         );
-        assert!(back.get(tags::BURNED_IN_ANNOTATION).is_none());
+        // Until redaction has looked.
+        assert_eq!(value(tags::BURNED_IN_ANNOTATION), "YES");
         let codes = back
             .element(tags::DEIDENTIFICATION_METHOD_CODE_SEQUENCE)
             .unwrap();

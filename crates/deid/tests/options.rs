@@ -4,30 +4,27 @@
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+mod common;
+
 use cloister_deid::{
-    Deidentified, Deidentifier, HmacPseudonyms, Policy, ProfileOption,
+    Deidentified, Deidentifier, Policy, ProfileOption,
     gate::{self, GateError},
 };
 use cloister_scrub::{Kind, KnownIdentifiers};
-use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR, value::DataSetSequence};
+use common::{
+    ids,
+    objects::{items as sequence, policy, text},
+};
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, mem::InMemElement};
 use proptest::prelude::*;
 use time::{Date, Month};
-use zeroize::Zeroizing;
 
 const NAME: &str = "Davidson^Douglas";
 const ID: &str = "292821506";
 const ACCESSION: &str = "ACC778812";
 const BIRTH: &str = "19760616";
-
-fn text(tag: Tag, vr: VR, value: &str) -> InMemElement {
-    DataElement::new(tag, vr, value)
-}
-
-fn sequence(tag: Tag, items: Vec<InMemDicomObject>) -> InMemElement {
-    DataElement::new(tag, VR::SQ, DataSetSequence::new(items, Length::UNDEFINED))
-}
 
 fn object(elements: Vec<InMemElement>) -> InMemDicomObject {
     InMemDicomObject::from_element_iter(elements)
@@ -81,17 +78,12 @@ fn run(object: &InMemDicomObject, policy: Policy) -> (Deidentified, KnownIdentif
         .clone()
         .with_meta(FileMetaTableBuilder::new().transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN))
         .unwrap();
-    let ids = HmacPseudonyms::new(Zeroizing::new([9; 32]));
     let (clean, known) = Deidentifier::new(policy)
-        .deidentify_object(&file, "SITE", &ids)
+        .deidentify_object(&file, "SITE", &ids())
         .unwrap();
     let bytes = clean.to_bytes().unwrap();
     gate::look(&bytes, &known, policy).unwrap();
     (clean, known, bytes)
-}
-
-fn policy(options: &[ProfileOption]) -> Policy {
-    Policy::with(options.iter().copied()).unwrap()
 }
 
 /// All options that go together.
@@ -837,7 +829,7 @@ proptest! {
         known.add(Kind::Date, BIRTH);
         prop_assert_eq!(gate::look(&bytes, &known, policy), Ok(()));
         let again = Deidentifier::new(policy)
-            .deidentify(&bytes, "SITE", &HmacPseudonyms::new(Zeroizing::new([9; 32])));
+            .deidentify(&bytes, "SITE", &ids());
         prop_assert!(again.is_ok());
     }
 }

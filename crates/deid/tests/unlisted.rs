@@ -11,7 +11,7 @@ mod common;
 
 use cloister_deid::{DeidError, Deidentifier, Policy, ProfileOption, gate};
 use cloister_scrub::KnownIdentifiers;
-use common::{Film, contains, element, ids, sequence};
+use common::{BIG_ENDIAN, Film, contains, element, ids, objects::policy, sequence};
 use dicom_core::Tag;
 use dicom_object::{FileDicomObject, InMemDicomObject};
 
@@ -19,10 +19,6 @@ type Object = FileDicomObject<InMemDicomObject>;
 
 fn film() -> Film {
     Film::new("ISO_IR 100", b"Davidson^Douglas", "PID483920")
-}
-
-fn policy(options: &[ProfileOption]) -> Policy {
-    Policy::with(options.iter().copied()).unwrap()
 }
 
 /// The cleaned bytes, which pass the gate, what they hold, and what was collected.
@@ -170,6 +166,38 @@ fn text_written_as_numbers_is_collected_and_does_not_stay() {
 }
 
 #[test]
+fn text_written_as_numbers_is_collected_in_big_endian_too() {
+    let mut film = film();
+    film.syntax = BIG_ENDIAN.into();
+    // A number in this syntax would have its bytes turned around; these are characters.
+    film.put((0x0010, 0x0010), "US", b"Davidson^Douglas");
+    film.put((0x0010, 0x0020), "LO", b"PID483920");
+    let mut data = Vec::new();
+    for ((group, number), encoded) in &film.elements {
+        data.extend(group.to_be_bytes());
+        data.extend(number.to_be_bytes());
+        data.extend(&encoded[4..6]);
+        let long = &encoded[4..6] == b"OB";
+        let mut value = encoded[if long { 12 } else { 8 }..].to_vec();
+        if *group == 0x0028 && &encoded[4..6] == b"US" {
+            value.reverse();
+        }
+        if long {
+            data.extend([0, 0]);
+            data.extend((value.len() as u32).to_be_bytes());
+        } else {
+            data.extend((value.len() as u16).to_be_bytes());
+        }
+        data.extend(value);
+    }
+    film.elements.clear();
+    film.after = data;
+    let (bytes, _, known) = clean(&film);
+    assert!(known.is_hit("Davidson"));
+    assert!(!contains(&bytes, b"Davidson"));
+}
+
+#[test]
 fn only_pixels_stay_in_their_group_and_tables_end_where_they_say() {
     let mut film = film();
     film.put((0x7FE0, 0x0020), "OW", b"burned in");
@@ -207,8 +235,9 @@ fn a_decimal_number_with_the_digits_of_an_id_stays_and_the_id_as_a_number_goes()
         text(&object, (0x0018, 0x1164)).unwrap(),
         "0.483920\\0.483920"
     );
-    assert_eq!(text(&object, (0x0018, 0x1110)), None);
-    assert_eq!(text(&object, (0x0018, 0x1111)), None);
+    // Without a value, as an attribute of type 2 may be.
+    assert_eq!(text(&object, (0x0018, 0x1110)).unwrap(), "");
+    assert_eq!(text(&object, (0x0018, 0x1111)).unwrap(), "");
 }
 
 #[test]

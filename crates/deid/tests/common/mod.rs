@@ -7,6 +7,8 @@
     reason = "each test binary uses a part"
 )]
 
+pub mod objects;
+
 use std::{
     collections::BTreeMap,
     fs,
