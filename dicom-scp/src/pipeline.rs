@@ -132,7 +132,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
 
 /// Between half of `wait` and all of it, so that studies that failed together do not come back
 /// together.
-fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     let mut random = [0; 2];
     if getrandom::fill(&mut random).is_err() {
         return wait;

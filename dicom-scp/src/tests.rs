@@ -10,6 +10,7 @@ mod kill;
 mod operate;
 mod path;
 mod peers;
+mod relay;
 mod scu;
 mod site;
 mod stow;

@@ -51,7 +51,9 @@ pub(crate) enum Incoming {
     Data(Values),
     Release,
     Abort,
-    /// A PDU that only an acceptor sends.
+    /// The body of an A-ASSOCIATE-AC, which only an acceptor sends.
+    Accepted(Bytes),
+    /// Any other PDU that only an acceptor sends.
     Unexpected,
 }
 
@@ -73,8 +75,13 @@ pub(crate) struct Wire {
     /// Longest PDU that the peer takes.
     peer_max_bytes: u32,
     associated: bool,
+    /// We have asked for the association.
+    calling: bool,
     exceeded: bool,
 }
+
+/// Data of one PDU where the peer takes any length.
+const DATA_BYTES: usize = 64 << 10;
 
 impl Wire {
     pub(crate) fn new(socket: Socket, max_pdu_bytes: u32) -> Self {
@@ -84,7 +91,16 @@ impl Wire {
             max_pdu_bytes,
             peer_max_bytes: u32::MAX,
             associated: false,
+            calling: false,
             exceeded: false,
+        }
+    }
+
+    /// The first PDU to come is an answer.
+    pub(crate) fn calling(socket: Socket, max_pdu_bytes: u32) -> Self {
+        Self {
+            calling: true,
+            ..Self::new(socket, max_pdu_bytes)
         }
     }
 
@@ -131,6 +147,8 @@ impl Wire {
         };
         let expected = if self.associated {
             (1..=7).contains(kind)
+        } else if self.calling {
+            matches!(kind, 2 | 3 | 7)
         } else {
             matches!(kind, 1 | 7)
         };
@@ -188,6 +206,35 @@ impl Wire {
         self.write(&bytes).await
     }
 
+    /// Sends a piece of a data set. `last` only with the last one.
+    pub(crate) async fn data(
+        &mut self,
+        context: u8,
+        data: &[u8],
+        last: bool,
+    ) -> Result<(), WireError> {
+        let most = (self.peer_max_bytes as usize)
+            .saturating_sub(6)
+            .min(DATA_BYTES)
+            & !1;
+        if most == 0 {
+            return Err(WireError::Malformed);
+        }
+        let mut left = data.len();
+        for part in data.chunks(most) {
+            left -= part.len();
+            let control = if left == 0 && last { 2 } else { 0 };
+            let mut bytes = Vec::with_capacity(part.len() + 12);
+            bytes.extend_from_slice(&[4, 0]);
+            bytes.extend_from_slice(&(part.len() as u32 + 6).to_be_bytes());
+            bytes.extend_from_slice(&(part.len() as u32 + 2).to_be_bytes());
+            bytes.extend_from_slice(&[context, control]);
+            bytes.extend_from_slice(part);
+            self.write(&bytes).await?;
+        }
+        Ok(())
+    }
+
     /// Sends whole PDUs in one write.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let writing = async {
@@ -233,7 +280,8 @@ fn decode(mut pdu: Bytes) -> Result<Incoming, WireError> {
             Ok(request) => Ok(Incoming::Associate(Box::new(request))),
             Err(_) => Err(WireError::Malformed),
         },
-        Some(2 | 3 | 6) => Ok(Incoming::Unexpected),
+        Some(2) => Ok(Incoming::Accepted(pdu)),
+        Some(3 | 6) => Ok(Incoming::Unexpected),
         Some(4) if pdu.is_empty() => Err(WireError::Malformed),
         Some(4) => Ok(Incoming::Data(Values(pdu))),
         Some(5) if pdu.len() == 4 => Ok(Incoming::Release),

@@ -1,5 +1,6 @@
 //! How objects and studies leave the worklist, and when they may.
 
+use super::commitment::Leaver;
 use super::{Forgotten, ObjectState, Study, VersionState, Worklist};
 use crate::quarantine::Reason;
 use crate::spool::Id;
@@ -110,7 +111,8 @@ impl Worklist {
     }
 
     /// `None` while anything of the study may still have to leave: nothing is erased before its
-    /// report is released, and a dead letter waits for a human.
+    /// report is released and the archive, where there is one, has it; a dead letter waits for a
+    /// human.
     fn over_at(&self, study: &Study, keep: Keep) -> Option<i64> {
         let last = study.versions.last().map(|version| version.state);
         if matches!(last, Some(VersionState::Pending | VersionState::Dead(_))) {
@@ -123,6 +125,9 @@ impl Worklist {
             .map(|version| version.since_unix_ms.saturating_add(keep.forwarded_ms));
         let mut at = released;
         for object in study.objects.values().filter_map(|id| self.objects.get(id)) {
+            if !self.may_go(object, Leaver::Retention) {
+                return None;
+            }
             let until = match object.state {
                 ObjectState::Waiting | ObjectState::Assembled => return None,
                 // Released: without a released version it cannot be cleared and at its end.
@@ -188,6 +193,7 @@ mod tests {
                 bytes: 1,
                 at_unix_ms: 0,
                 conflict: false,
+                sop_class: None,
             }),
         );
         list.apply(
