@@ -108,6 +108,8 @@
 //! parallel = 2                         # studies worked on at a time
 //! max_objects = 64                     # what the server takes; more is a dead letter at once
 //! max_rendition_bytes = 50331648       # likewise, of all renditions together
+//! max_object_bytes = 268435456         # a larger object is kept, and goes to quarantine (TOO_LARGE)
+//!                                      # without being read: cleaning takes several times its size
 //!
 //! [retention]                          # identified data are erased, their keys first
 //! forwarded_hours = 168                # after the newest report of a study is released
@@ -313,6 +315,8 @@ pub(crate) struct StudyConfig {
     /// More cleared objects than this are never forwarded together.
     pub(crate) max_objects: usize,
     pub(crate) max_rendition_bytes: u64,
+    /// Larger objects are not read into memory.
+    pub(crate) max_object_bytes: u64,
 }
 
 /// Where cleared studies go.

@@ -7,6 +7,7 @@ mod fault;
 mod full;
 mod hostile;
 mod kill;
+mod large;
 mod operate;
 mod path;
 mod peers;

@@ -346,6 +346,7 @@ struct Study {
     parallel: usize,
     max_objects: usize,
     max_rendition_bytes: u64,
+    max_object_bytes: u64,
 }
 
 impl Default for Study {
@@ -357,6 +358,7 @@ impl Default for Study {
             parallel: 2,
             max_objects: 64,
             max_rendition_bytes: 48 << 20,
+            max_object_bytes: 256 << 20,
         }
     }
 }
@@ -699,6 +701,7 @@ impl Raw {
                 urgency,
                 parallel: positive("study.parallel", self.study.parallel)?,
                 max_objects: positive("study.max_objects", self.study.max_objects)?,
+                max_object_bytes: positive("study.max_object_bytes", self.study.max_object_bytes)?,
                 max_rendition_bytes: positive(
                     "study.max_rendition_bytes",
                     self.study.max_rendition_bytes,

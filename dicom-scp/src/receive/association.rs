@@ -173,7 +173,12 @@ async fn converse(
     let whole = Instant::now() + config.association_timeout;
     let mut talk = Talk::new(reception, negotiated, peer, over_tls);
     loop {
-        let deadline = whole.min(Instant::now() + config.idle_timeout);
+        // Whoever was promised a report may wait for it.
+        let deadline = if talk.awaits_report {
+            whole
+        } else {
+            whole.min(Instant::now() + config.idle_timeout)
+        };
         let incoming = tokio::select! {
             // What was begun is finished: the sender needs its answer. The wait is bounded.
             () = shutdown.cancelled(), if talk.is_idle() => {
@@ -217,6 +222,8 @@ struct Talk<'a> {
     objects: u32,
     /// What became of a Storage Commitment request, told and not answered yet.
     reporting: Option<Claim>,
+    /// The peer has asked for commitment here and was not told yet.
+    awaits_report: bool,
     state: State,
 }
 
@@ -259,6 +266,7 @@ impl<'a> Talk<'a> {
             calling,
             objects: 0,
             reporting: None,
+            awaits_report: false,
             state: idle(),
         }
     }
@@ -273,6 +281,11 @@ impl<'a> Talk<'a> {
         let mut contexts = self.negotiated.contexts.iter();
         let context = contexts.find(|(_, context)| context.abstract_syntax == class)?;
         (!self.negotiated.from_archive).then_some(*context.0)
+    }
+
+    fn is_told_here(&self) -> bool {
+        let office = self.reception.relay.as_ref();
+        office.is_some_and(|office| office.config.address(&self.calling).is_none())
     }
 
     fn may_report(&self) -> bool {
@@ -316,6 +329,7 @@ impl<'a> Talk<'a> {
         match (self.reporting.take(), &self.reception.relay) {
             (Some(claim), Some(office)) if ours => {
                 office.told(claim, command.status).await;
+                self.awaits_report = false;
                 Ok(())
             }
             _ => Err(UNEXPECTED),
@@ -452,6 +466,8 @@ impl<'a> Talk<'a> {
                 bytes,
             } => {
                 let status = self.commitment(context, &command, &bytes).await;
+                let asked = command.field == N_ACTION_RQ && status == Status::Success;
+                self.awaits_report |= asked && self.is_told_here();
                 (context, command, status)
             }
             State::Store {
@@ -481,7 +497,16 @@ impl<'a> Talk<'a> {
         };
         let implicit = self.is_implicit(context);
         if command.field == N_ACTION_RQ {
-            return office.asked(&self.calling, command, bytes, implicit).await;
+            let status = office.asked(&self.calling, command, bytes, implicit).await;
+            if status != Status::Success {
+                self.reception.note(
+                    self.peer,
+                    Some(&self.calling),
+                    Action::CommitmentRequested,
+                    reason(status),
+                );
+            }
+            return status;
         }
         let asker = Asker {
             peer: self.peer,
@@ -513,6 +538,10 @@ pub(super) fn reason(status: Status) -> Reason {
     match status {
         Status::DataSetMismatch => Reason::UidMismatch,
         Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
+        Status::InvalidArgument | Status::NoSuchAction | Status::NoSuchInstance => {
+            Reason::Malformed
+        }
+        Status::ResourceLimitation => Reason::TooLarge,
         Status::SopClassNotSupported => Reason::UnsupportedSopClass,
         Status::TransferSyntaxNotSupported => Reason::UnknownTransferSyntax,
         _ => Reason::StorageFailed,

@@ -197,7 +197,17 @@ impl Office {
             // Of a damaged one the sender's second copy may be here, too.
             let best = objects.iter().find(|object| is_relayed(object));
             let Some(object) = best.or(objects.first()) else {
-                return Wanted::Failed(Failure::NoSuchInstance);
+                let Some(erased) = worklist.remembered(hash) else {
+                    return Wanted::Failed(Failure::NoSuchInstance);
+                };
+                let class = erased.sop_class.as_deref();
+                if !self.config.may_ask(calling, &erased.calling_ae) {
+                    return Wanted::Failed(Failure::NoSuchInstance);
+                }
+                if class.is_some_and(|class| class != reference.class.as_str()) {
+                    return Wanted::Failed(Failure::ClassInstanceConflict);
+                }
+                return Wanted::Erased(erased.instance);
             };
             if !self.config.may_ask(calling, &object.stored.calling_ae) {
                 return Wanted::Failed(Failure::NoSuchInstance);
@@ -223,7 +233,7 @@ impl Office {
                 .object(id)
                 .filter(|object| matches!(object.archiving.step, ArchiveStep::Failed(_)))
                 .map(|_| id),
-            Wanted::Failed(_) => None,
+            Wanted::Erased(_) | Wanted::Failed(_) => None,
         };
         wanted.into_iter().filter_map(given_up).collect()
     }

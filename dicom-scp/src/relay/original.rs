@@ -23,7 +23,6 @@ pub(super) struct Head {
 
 /// An open object.
 pub(super) struct Original {
-    pub(super) id: Id,
     pub(super) head: Head,
     first: Zeroizing<Vec<u8>>,
     reader: SealedReader,
@@ -36,7 +35,6 @@ impl Original {
         let first = reader.next_chunk()?.ok_or(SpoolError::Sealed)?;
         let head = head(&first).ok_or(SpoolError::Sealed)?;
         Ok(Self {
-            id,
             head,
             first,
             reader,

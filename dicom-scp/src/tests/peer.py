@@ -113,7 +113,11 @@ def archive(mode, report_to, port):
 
 
 def modality(address, listen, transaction, *uids):
-    told = threading.Event()
+    told, gone = threading.Event(), threading.Event()
+
+    def sent(event):
+        if type(event.message).__name__ == "N_EVENT_REPORT_RSP":
+            told.set()
 
     def report(event):
         information = event.event_information
@@ -127,10 +131,13 @@ def modality(address, listen, transaction, *uids):
                 [item.ReferencedSOPInstanceUID, item.FailureReason] for item in failed
             ),
         )
-        told.set()
         return 0x0000, None
 
-    handlers = [(evt.EVT_N_EVENT_REPORT, report)]
+    handlers = [
+        (evt.EVT_N_EVENT_REPORT, report),
+        (evt.EVT_DIMSE_SENT, sent),
+        (evt.EVT_CONN_CLOSE, lambda _: told.is_set() and gone.set()),
+    ]
     ae = AE(ae_title="TESTER")
     ae.add_requested_context(StorageCommitmentPushModel)
     if listen != "same":
@@ -152,9 +159,10 @@ def modality(address, listen, transaction, *uids):
         assoc.release()
     told.wait(PATIENCE)
     if listen == "same":
-        # The answer to the report has to leave first.
-        threading.Event().wait(0.3)
         assoc.release()
+    else:
+        # The answer to the report has to leave first; the caller hangs up.
+        gone.wait(PATIENCE)
     os._exit(0)
 
 

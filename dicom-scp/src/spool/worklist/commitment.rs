@@ -146,6 +146,8 @@ pub(crate) enum Relayed {
     Forgot { request: Id },
     /// A request as it stood when the log was compacted.
     Request(Request),
+    /// What was known of erased objects when the log was compacted.
+    Remembered(Vec<Remembered>),
 }
 
 /// A modality's N-ACTION.
@@ -170,8 +172,26 @@ pub(crate) struct Requested {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wanted {
     Object(Id),
+    /// Erased here; whether the archive has committed to it is looked up when the record is applied.
+    Erased(Id),
     Failed(Failure),
 }
+
+/// An object that the archive has committed to and that was erased here since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Remembered {
+    /// Keyed hash of the SOP Instance UID.
+    pub(crate) instance: Id,
+    pub(crate) calling_ae: String,
+    pub(crate) sop_class: Option<String>,
+    at_unix_ms: i64,
+}
+
+/// How long that is remembered (30 days): a modality that asks so late sends again.
+const REMEMBERED_MS: i64 = 30 * 24 * 3_600_000;
+/// Of one record of a snapshot.
+const REMEMBERED_PIECE: usize = 10_000;
 
 /// A request and what has become of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,9 +260,36 @@ pub(crate) struct Relay {
     holding: bool,
     transactions: BTreeMap<Uuid, Transaction>,
     requests: BTreeMap<Id, Request>,
+    remembered: BTreeMap<Id, Remembered>,
 }
 
 impl Worklist {
+    /// An object goes. If the archive has committed to it, whoever asks later is still told so.
+    pub(super) fn remember(&mut self, object: &Object) {
+        if object.archiving.step != ArchiveStep::Committed {
+            return;
+        }
+        let instance = Id::of_hash(&object.stored.instance);
+        let remembered = Remembered {
+            instance,
+            calling_ae: object.stored.calling_ae.clone(),
+            sop_class: object.stored.sop_class.clone(),
+            at_unix_ms: object.stored.at_unix_ms,
+        };
+        self.relay.remembered.insert(instance, remembered);
+    }
+
+    /// What is known of an instance of which nothing is here any more.
+    pub(crate) fn remembered(&self, instance: &[u8; 32]) -> Option<&Remembered> {
+        self.relay.remembered.get(&Id::of_hash(instance))
+    }
+
+    pub(super) fn forget_remembered(&mut self, now_unix_ms: i64) {
+        self.relay
+            .remembered
+            .retain(|_, one| now_unix_ms.saturating_sub(one.at_unix_ms) < REMEMBERED_MS);
+    }
+
     /// From now on nothing is erased before the archive has it.
     pub(crate) fn hold_for_archive(&mut self) {
         self.relay.holding = true;
@@ -397,6 +444,10 @@ impl Worklist {
                 let id = request.requested.request;
                 self.relay.requests.insert(id, request);
             }
+            Relayed::Remembered(all) => {
+                let all = all.into_iter().map(|one| (one.instance, one));
+                self.relay.remembered.extend(all);
+            }
         }
     }
 
@@ -440,6 +491,10 @@ impl Worklist {
     fn requested(&mut self, requested: Requested) {
         let outcome = |wanted: &Wanted| match wanted {
             Wanted::Failed(failure) => Some(Outcome::Failed(*failure)),
+            Wanted::Erased(instance) if self.relay.remembered.contains_key(instance) => {
+                Some(Outcome::Committed)
+            }
+            Wanted::Erased(_) => Some(Outcome::Failed(Failure::NoSuchInstance)),
             Wanted::Object(id) => match self.objects.get(id).map(|object| object.archiving.step) {
                 Some(ArchiveStep::Committed) => Some(Outcome::Committed),
                 Some(ArchiveStep::Failed(failure)) => Some(Outcome::Failed(failure)),
@@ -541,7 +596,13 @@ impl Worklist {
             at_unix_ms: asked.at_unix_ms,
         });
         let requests = self.relay.requests.values().cloned();
-        let all = asked.chain(requests.map(Relayed::Request));
+        let remembered: Vec<_> = self.relay.remembered.values().cloned().collect();
+        let remembered = remembered.chunks(REMEMBERED_PIECE);
+        let remembered = remembered.map(|piece| Relayed::Remembered(piece.to_vec()));
+        let remembered: Vec<_> = remembered.collect();
+        let all = asked
+            .chain(requests.map(Relayed::Request))
+            .chain(remembered);
         all.map(|relayed| Record::Relayed {
             relayed: Box::new(relayed),
         })
@@ -549,7 +610,8 @@ impl Worklist {
     }
 
     pub(super) fn relay_len(&self) -> usize {
-        self.relay.transactions.len() + self.relay.requests.len()
+        let pieces = self.relay.remembered.len().div_ceil(REMEMBERED_PIECE);
+        self.relay.transactions.len() + self.relay.requests.len() + pieces
     }
 }
 

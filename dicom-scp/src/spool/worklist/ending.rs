@@ -33,6 +33,7 @@ impl Worklist {
         let Some(object) = self.objects.remove(&id) else {
             return;
         };
+        self.remember(&object);
         let counts =
             matches!(object.state, ObjectState::Quarantined { reason, .. } if reason.withholds());
         // A damaged one's are forgotten already, and may be a second copy's by now.
@@ -59,6 +60,7 @@ impl Worklist {
     pub(super) fn erased(&mut self, id: Id, objects: &[Id], left: Forgotten) {
         for object in objects {
             if let Some(object) = self.objects.remove(object) {
+                self.remember(&object);
                 self.forget_content(&object.stored.instance, &object.stored.content);
             }
         }
@@ -158,6 +160,7 @@ impl Worklist {
 
     /// What was erased long ago is not remembered any more.
     pub(crate) fn forget_old(&mut self, now_unix_ms: i64) {
+        self.forget_remembered(now_unix_ms);
         self.forgotten
             .retain(|_, left| now_unix_ms.saturating_sub(left.at_unix_ms) < FORGOTTEN_MS);
     }

@@ -264,7 +264,8 @@ impl World {
                         .map(|number| match self.list.object(object(number)) {
                             Some(found) if is_relayed(found) => Wanted::Object(object(number)),
                             Some(_) => Wanted::Failed(Failure::ProcessingFailure),
-                            None => Wanted::Failed(Failure::NoSuchInstance),
+                            // Whether it is remembered is not for the one who asks to say.
+                            None => Wanted::Erased(Id::of_hash(&[number; 32])),
                         });
                 let wanted = wanted.collect();
                 self.apply(requested(request, wanted));
@@ -305,10 +306,16 @@ impl World {
         for (_, request) in self.list.requests() {
             for (wanted, outcome) in request.requested.wanted.iter().zip(&request.outcomes) {
                 if *outcome == Some(Outcome::Committed) {
-                    let Wanted::Object(id) = wanted else {
-                        panic!("committed without an object");
+                    let id = match wanted {
+                        Wanted::Object(id) => *id,
+                        Wanted::Erased(instance) => {
+                            let mut numbers = 0_u8..8;
+                            let number = numbers.find(|n| Id::of_hash(&[*n; 32]) == *instance);
+                            object(number.unwrap())
+                        }
+                        Wanted::Failed(_) => panic!("committed without an object"),
                     };
-                    self.promised.insert(*id);
+                    self.promised.insert(id);
                 }
             }
         }
