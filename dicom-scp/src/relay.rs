@@ -224,7 +224,7 @@ impl Office {
             self.append(Relayed::Unheard { transaction }).await?;
         }
         if !lost.is_empty() {
-            self.give_up(lost, Failure::ProcessingFailure).await?;
+            self.give_up(lost, Failure::Processing).await?;
         }
         let at_unix_ms = now;
         for request in late {

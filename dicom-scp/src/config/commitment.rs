@@ -228,13 +228,9 @@ fn address(key: &str, text: String) -> Result<String, ConfigError> {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
-        let host_is_good = match bare {
-            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => {
-                let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-                !host.is_empty() && host.bytes().all(allowed)
-            }
-        };
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_name = !host.is_empty() && host.bytes().all(allowed);
+        let host_is_good = bare.map_or(is_name, |v6| v6.parse::<std::net::Ipv6Addr>().is_ok());
         port && host_is_good
     });
     if good {

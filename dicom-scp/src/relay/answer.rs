@@ -78,9 +78,9 @@ impl Office {
             }
         }
         let relayed = match self.again(request) {
-            Some(None) => return Status::Success,
-            Some(Some(again)) => again,
-            None => match self.fresh(calling, request, content, &references) {
+            Known::OnItsWay => return Status::Success,
+            Known::Over(again) => again,
+            Known::Not => match self.fresh(calling, request, content, &references) {
                 Ok(Some(fresh)) => fresh,
                 Ok(None) => return Status::ResourceLimitation,
                 Err(error) => {
@@ -119,17 +119,21 @@ impl Office {
     }
 
     /// Known already: nothing, or once more what was told before.
-    fn again(&self, request: Id) -> Option<Option<Relayed>> {
+    fn again(&self, request: Id) -> Known {
         let worklist = self.spool.worklist();
-        let before = worklist.request(request)?;
+        let Some(before) = worklist.request(request) else {
+            return Known::Not;
+        };
         self.woken(request);
-        Some(match before.state {
-            RequestState::Open | RequestState::Decided(_) => None,
-            RequestState::Reported(_) | RequestState::Undeliverable(_) => Some(Relayed::Deliver {
-                request,
-                at_unix_ms: now_unix_ms(),
-            }),
-        })
+        match before.state {
+            RequestState::Open | RequestState::Decided(_) => Known::OnItsWay,
+            RequestState::Reported(_) | RequestState::Undeliverable(_) => {
+                Known::Over(Relayed::Deliver {
+                    request,
+                    at_unix_ms: now_unix_ms(),
+                })
+            }
+        }
     }
 
     /// `None` if there are too many already.
@@ -192,7 +196,7 @@ impl Office {
             let objects = found.get(hash).map(Vec::as_slice).unwrap_or_default();
             // Two under one name: nobody can say which of them the sender means.
             if objects.iter().any(|object| object.stored.conflict) {
-                return Wanted::Failed(Failure::ProcessingFailure);
+                return Wanted::Failed(Failure::Processing);
             }
             // Of a damaged one the sender's second copy may be here, too.
             let best = objects.iter().find(|object| is_relayed(object));
@@ -217,7 +221,7 @@ impl Office {
                 return Wanted::Failed(Failure::ClassInstanceConflict);
             }
             if !is_relayed(object) {
-                return Wanted::Failed(Failure::ProcessingFailure);
+                return Wanted::Failed(Failure::Processing);
             }
             Wanted::Object(object.stored.object)
         };
@@ -326,11 +330,19 @@ impl Office {
             match lost.get(instance) {
                 Some(failure) => failed.push((*id, *failure)),
                 None if listed => committed.push(*id),
-                None => failed.push((*id, Failure::ProcessingFailure)),
+                None => failed.push((*id, Failure::Processing)),
             }
         }
         (committed, failed)
     }
+}
+
+/// Whether a request came before.
+enum Known {
+    Not,
+    OnItsWay,
+    /// Told before: it is told again.
+    Over(Relayed),
 }
 
 /// There is one SOP instance.

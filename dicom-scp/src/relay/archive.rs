@@ -85,7 +85,7 @@ fn work(office: &Office) -> (Vec<Id>, Vec<Id>) {
 async fn visit(office: &Office, to_send: Vec<Id>, to_ask: Vec<Id>) -> Result<bool, CallError> {
     let (originals, damaged) = open(office, to_send).await?;
     if !damaged.is_empty() {
-        office.give_up(damaged, Failure::ProcessingFailure).await?;
+        office.give_up(damaged, Failure::Processing).await?;
     }
     let mut kinds: BTreeSet<(String, String)> = BTreeSet::new();
     for original in &originals {
@@ -261,7 +261,7 @@ async fn ask(
     let references = tokio::task::spawn_blocking(move || references(&spool, &named));
     let (objects, references, damaged) = references.await.map_err(|_| SpoolError::Sealed)??;
     if !damaged.is_empty() {
-        office.give_up(damaged, Failure::ProcessingFailure).await?;
+        office.give_up(damaged, Failure::Processing).await?;
     }
     if objects.is_empty() {
         return Ok(());

@@ -391,6 +391,63 @@ mod tests {
         assert!(read.roles[0].scp && !read.roles[0].scu);
     }
 
+    #[tokio::test]
+    async fn over_tls_only_the_holder_of_the_configured_certificate_is_called() {
+        use cloister_tls::issue::Authority;
+        use cloister_tls::{Profile, Role, Server, ServerFiles, SpiffeId, TlsFiles};
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let authority = Authority::generate("test", 1).unwrap();
+        let public = |name: &str, text: &str| {
+            cloister_log::durable::write_atomic(&at(name), text.as_bytes(), 0o644).unwrap();
+        };
+        public("ca.crt", authority.ca_pem());
+        let files = |name: &str| {
+            let id = SpiffeId::new("example.org", Role::Modality, name).unwrap();
+            let loopback = [std::net::Ipv4Addr::LOCALHOST.into()];
+            let issued = authority.issue(&id, &["localhost"], &loopback, 1).unwrap();
+            public(&format!("{name}.crt"), &issued.cert_pem);
+            let key = at(&format!("{name}.key"));
+            cloister_seal::files::write_secret(&key, issued.key_pem.as_bytes()).unwrap();
+            TlsFiles {
+                certificate: at(&format!("{name}.crt")),
+                key,
+                peer_ca: at("ca.crt"),
+            }
+        };
+        let tls = files("archive");
+        let server = Server::load(ServerFiles { tls, crl: None }, Profile::Dimse, &[]).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let listening = tokio::spawn(async move {
+            let acceptor = tokio_rustls::TlsAcceptor::from(server.config().unwrap());
+            // Hangs up as soon as it knows who calls.
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(acceptor.accept(stream).await);
+            }
+        });
+        let config = Profile::Dimse.client(&files("gateway")).unwrap();
+        let (called, calling) = (AeTitle::parse("A").unwrap(), AeTitle::parse("B").unwrap());
+        for (identity, known) in [
+            ("spiffe://example.org/modality/archive", true),
+            ("spiffe://example.org/modality/other", false),
+            ("dns:pacs.example", false),
+        ] {
+            let identity = [identity.parse().unwrap()];
+            let callee = Callee {
+                address: &address,
+                called: &called,
+                calling: &calling,
+                tls: Some((&config, &identity)),
+                timeout: Duration::from_secs(20),
+            };
+            let error = Call::open(callee, &[], None).await.unwrap_err();
+            assert_eq!(!matches!(error, CallError::Identity), known, "{error}");
+            assert!(!matches!(error, CallError::Connect(_)), "{error}");
+        }
+        listening.abort();
+    }
+
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -216,7 +216,9 @@ impl<'a> Elements<'a> {
                     self.chunk::<4>()?;
                     return whole.get(..whole.len() - before).ok_or(MALFORMED);
                 }
-                ITEM => drop(self.item()?),
+                ITEM => {
+                    self.item()?;
+                }
                 _ => return Err(MALFORMED),
             }
         }

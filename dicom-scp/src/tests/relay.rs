@@ -19,7 +19,7 @@ use crate::control::{Answer, CommitmentRow};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/peer.py");
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const ROUTE: &str = "default_recipient = \"group:radiology\"";
 const RELAY: &str = "commitment = \"relay\"";
 
@@ -39,7 +39,8 @@ struct Peer {
     /// Said, and not asked about yet.
     said: Vec<serde_json::Value>,
     /// Its end ends the archive.
-    _input: ChildStdin,
+    #[expect(dead_code, reason = "held open")]
+    input: ChildStdin,
 }
 
 impl Peer {
@@ -54,12 +55,12 @@ impl Peer {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let _input = child.stdin.take().unwrap();
+        let input = child.stdin.take().unwrap();
         Self {
             child,
             lines,
             said: Vec::new(),
-            _input,
+            input,
         }
     }
 

@@ -16,8 +16,8 @@ use crate::spool::record::{Record, hex_bytes};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Failure {
-    /// Also every reason that is not listed there.
-    ProcessingFailure,
+    /// 0110H, and every reason that is not listed there.
+    Processing,
     NoSuchInstance,
     ResourceLimitation,
     SopClassNotSupported,
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) const fn code(self) -> u16 {
         match self {
-            Self::ProcessingFailure => 0x0110,
+            Self::Processing => 0x0110,
             Self::NoSuchInstance => 0x0112,
             Self::ResourceLimitation => 0x0213,
             Self::SopClassNotSupported => 0x0122,
@@ -44,14 +44,14 @@ impl Failure {
             0x0122 => Self::SopClassNotSupported,
             0x0119 => Self::ClassInstanceConflict,
             0x0131 => Self::DuplicateTransaction,
-            _ => Self::ProcessingFailure,
+            _ => Self::Processing,
         }
     }
 
     /// Stable code for the control socket.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::ProcessingFailure => "PROCESSING_FAILURE",
+            Self::Processing => "PROCESSING_FAILURE",
             Self::NoSuchInstance => "NO_SUCH_INSTANCE",
             Self::ResourceLimitation => "RESOURCE_LIMITATION",
             Self::SopClassNotSupported => "SOP_CLASS_NOT_SUPPORTED",
@@ -419,7 +419,7 @@ impl Worklist {
             } => {
                 if let Some(request) = self.relay.requests.get_mut(&request) {
                     for outcome in &mut request.outcomes {
-                        let late = Outcome::Failed(Failure::ProcessingFailure);
+                        let late = Outcome::Failed(Failure::Processing);
                         outcome.get_or_insert(late);
                     }
                     request.decide_if_all(at_unix_ms);

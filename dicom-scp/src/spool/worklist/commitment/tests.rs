@@ -168,10 +168,8 @@ impl World {
         // Without an archive the room runs no relay, and its SOP class is not negotiated.
         let relays = self.relay;
         match step {
-            Step::Store(number, study, conflict) => {
-                if self.stored.insert(number) {
-                    self.apply(stored(number, study, conflict));
-                }
+            Step::Store(number, study, conflict) if self.stored.insert(number) => {
+                self.apply(stored(number, study, conflict));
             }
             Step::Assemble(study) => {
                 let (due, _) = self.list.due(std::time::Duration::ZERO);
@@ -250,7 +248,7 @@ impl World {
             }
             Step::GiveUp(number) if relays => self.apply(relayed(Relayed::GivenUp {
                 objects: vec![object(number)],
-                failure: Failure::ProcessingFailure,
+                failure: Failure::Processing,
                 at_unix_ms: 1,
             })),
             Step::Again(number) if relays => self.apply(relayed(Relayed::Again {
@@ -263,7 +261,7 @@ impl World {
                         .into_iter()
                         .map(|number| match self.list.object(object(number)) {
                             Some(found) if is_relayed(found) => Wanted::Object(object(number)),
-                            Some(_) => Wanted::Failed(Failure::ProcessingFailure),
+                            Some(_) => Wanted::Failed(Failure::Processing),
                             // Whether it is remembered is not for the one who asks to say.
                             None => Wanted::Erased(Id::of_hash(&[number; 32])),
                         });
@@ -297,7 +295,7 @@ impl World {
             }
             Step::Discard(study) => self.erase(id(2, study), Leaver::Operator),
             Step::Restart => self.list = again(&self.list),
-            // What only a relay does.
+            // What only a relay does, and a random name used twice.
             _ => {}
         }
     }
@@ -419,7 +417,7 @@ fn an_operator_may_erase_what_was_given_up_and_retention_may_not() {
         3,
         relayed(Relayed::GivenUp {
             objects: vec![object(1)],
-            failure: Failure::ProcessingFailure,
+            failure: Failure::Processing,
             at_unix_ms: 1,
         }),
     );
