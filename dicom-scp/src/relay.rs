@@ -53,6 +53,7 @@ pub(crate) struct Office {
     spool: Spool,
     audit: AuditLog,
     tls: Option<Arc<ClientConfig>>,
+    started_unix_ms: i64,
     /// One request at a time is compared with those before; one report of the archive is taken down.
     asking: tokio::sync::Mutex<()>,
     hearing: tokio::sync::Mutex<()>,
@@ -120,6 +121,7 @@ impl Office {
             config,
             spool,
             audit,
+            started_unix_ms: now_unix_ms(),
             asking: tokio::sync::Mutex::default(),
             hearing: tokio::sync::Mutex::default(),
             claims: Arc::default(),
@@ -216,7 +218,12 @@ impl Office {
                     _ => {}
                 }
             }
-            let lost = worklist.archiving_overdue(now - config.give_up_ms);
+            // What came before there was an archive, or while we were away, has its time as well.
+            let lost = if now - self.started_unix_ms >= config.give_up_ms {
+                worklist.archiving_overdue(now - config.give_up_ms)
+            } else {
+                Vec::new()
+            };
             (unheard, lost, late, dead, old)
         };
         for transaction in unheard {
