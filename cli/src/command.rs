@@ -2,6 +2,7 @@
 
 mod audit;
 mod bundle;
+mod commitments;
 mod deidentify;
 mod demo;
 mod detect_text;
@@ -41,6 +42,8 @@ enum Command {
     Audit(audit::Args),
     /// Look at model bundles.
     Bundle(bundle::Args),
+    /// What the archive behind the gateway was asked to commit to.
+    Commitments(commitments::Args),
     /// Remove identifiers and burned-in text from DICOM files.
     Deidentify(deidentify::Args),
     /// Show the whole path on this machine: a film in, a sealed report out.
@@ -81,6 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Audit(args) => audit::run(&args, out),
         Command::Bundle(args) => bundle::run(&args, out),
+        Command::Commitments(args) => commitments::run(&args, out).await,
         Command::Deidentify(args) => deidentify::run(args, out).await,
         Command::Demo(args) => demo::run(args, out).await,
         Command::DetectText(args) => detect_text::run(&args).await,

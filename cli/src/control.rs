@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use cloister_dicom_scp::control::{Answer, Counts, List, QuarantineRow, Request, StudyRow};
+use cloister_dicom_scp::control::{
+    Answer, CommitmentRow, Counts, List, QuarantineRow, Request, StudyRow,
+};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use zeroize::Zeroizing;
@@ -36,6 +38,17 @@ pub async fn studies(socket: &Path) -> Result<Vec<StudyRow>> {
 pub async fn quarantine(socket: &Path) -> Result<Vec<QuarantineRow>> {
     match ask(socket, &Request::List(List::Quarantine)).await? {
         Answer::Quarantine(rows) => Ok(rows),
+        _ => bail!("dicom-scp gave another answer than asked for"),
+    }
+}
+
+/// Requests for commitment, and objects that the archive does not have.
+///
+/// # Errors
+/// As [`studies`].
+pub async fn commitments(socket: &Path) -> Result<Vec<CommitmentRow>> {
+    match ask(socket, &Request::List(List::Commitments)).await? {
+        Answer::Commitments(rows) => Ok(rows),
         _ => bail!("dicom-scp gave another answer than asked for"),
     }
 }

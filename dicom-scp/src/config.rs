@@ -26,7 +26,7 @@
 //! association_timeout_ms = 3600000     # for the whole association
 //! unknown_sop_classes = "refuse"       # "accept": also private storage classes, and newer ones of
 //!                                      # the standard; what is no image ends in quarantine
-//! commitment = "off"                   # Storage Commitment: nothing else yet, see below
+//! commitment = "off"                   # Storage Commitment; "relay" needs [commitment], see below
 //!
 //! [dimse_tls]                          # TLS 1.2 (ECDHE, AEAD) and 1.3, client certificate demanded
 //! certificate = "pki/dimse.crt"
@@ -42,6 +42,31 @@
 //! crl = "pki/ca.crl"                   # optional
 //! clients = ["PACS_1"]                 # allow-list: calling_ae of [[modality]] entries with identity
 //! max_request_bytes = 34359738368      # of one request; max_object_bytes and max_objects hold, too
+//!
+//! [commitment]                         # with receive.commitment = "relay", and only then
+//! archive = "pacs.example:104"         # every original object goes there
+//! archive_ae_title = "PACS"            # called; the only title whose N-EVENT-REPORT is believed
+//! ae_title = "CLOISTER"                # calling; default: the first of receive.ae_titles
+//! timeout_ms = 30000                   # for a connection, and for each answer
+//! wait_ms = 5000                       # for the archive's N-EVENT-REPORT on our own association
+//! event_timeout_ms = 3600000           # for it at all; then the archive is sent and asked again
+//! request_timeout_ms = 86400000        # then a modality is told that what is undecided has failed
+//! retry_initial_ms = 1000
+//! retry_max_ms = 300000                # waits double up to this, less a random part
+//! give_up_after_hours = 72             # then an object, or a report, is a dead letter
+//! max_references = 10000               # objects of one request
+//! [commitment.tls]                     # absent: without TLS. TLS 1.2 (ECDHE, AEAD) and 1.3
+//! certificate = "pki/gateway.crt"
+//! key = "pki/gateway.key"
+//! peer_ca = "pki/archive-ca.crt"
+//! identity = "dns:pacs.example"        # of the archive; as in [[modality]]
+//! [[commitment.modality]]              # one of each that asks, where the default does not do
+//! calling_ae = "CT_1"
+//! address = "ct1.example:104"          # the N-EVENT-REPORT goes there; absent: on an association
+//!                                      # that the modality has open, now or later
+//! tls = false                          # to that address; with [commitment.tls]'s files, to the
+//!                                      # identity in [[modality]]
+//! sends_as = ["CT_1_STORE"]            # other titles under which it stores what it asks about
 //!
 //! [spool]                              # every key has a default
 //! min_free_bytes = 1073741824          # objects are refused (A700) while less is free on the disk
@@ -83,6 +108,8 @@
 //! parallel = 2                         # studies worked on at a time
 //! max_objects = 64                     # what the server takes; more is a dead letter at once
 //! max_rendition_bytes = 50331648       # likewise, of all renditions together
+//! max_object_bytes = 268435456         # a larger object is kept, and goes to quarantine (TOO_LARGE)
+//!                                      # without being read: cleaning takes several times its size
 //!
 //! [retention]                          # identified data are erased, their keys first
 //! forwarded_hours = 168                # after the newest report of a study is released
@@ -128,7 +155,12 @@
 //! only common name of the subject, `sha256:` the certificate itself; there are no wildcards.
 //!
 //! **Storage Commitment** (PS3.4 annex J) is a promise of safekeeping that this room cannot give,
-//! because it erases: its SOP class is never negotiated.
+//! because it erases. Without `commitment = "relay"` its SOP class is not negotiated. With it, every
+//! original object goes to the archive as it was received, the archive is asked to commit to it, and a
+//! modality is told exactly what the archive said. What the archive has not committed is not erased,
+//! whatever `[retention]` says; an operator can erase what has been given up. The archive is believed by
+//! its certificate where `[commitment.tls]` stands, else by its title and the address of `archive`.
+//! Without TLS identified objects go over the network in clear, as they do on the plain port.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -147,6 +179,8 @@ use crate::route::Routes;
 use crate::spool::space::Limits;
 use crate::spool::worklist::Keep;
 
+pub(crate) mod commitment;
+
 mod raw;
 
 /// Everything the room needs, parsed.
@@ -159,6 +193,8 @@ pub struct Config {
     pub(crate) stow: Option<StowConfig>,
     pub(crate) admin: SocketAddr,
     pub(crate) receive: ReceiveConfig,
+    /// Absent: Storage Commitment is off.
+    pub(crate) relay: Option<commitment::RelayConfig>,
     pub(crate) spool: Limits,
     pub(crate) keep: Keep,
     /// User ids that may change things over the control socket.
@@ -207,6 +243,8 @@ pub(crate) struct ReceiveConfig {
     pub(crate) issuers: BTreeMap<AeTitle, String>,
     /// Certificates that may claim an AE title.
     pub(crate) bindings: BTreeMap<AeTitle, Vec<Binding>>,
+    /// The archive that commits for us. Absent: nobody does, and nobody can ask.
+    pub(crate) archive: Option<AeTitle>,
     pub(crate) unknown_sop_classes: UnknownSopClasses,
     pub(crate) max_pdu_bytes: u32,
     pub(crate) max_object_bytes: u64,
@@ -277,6 +315,8 @@ pub(crate) struct StudyConfig {
     /// More cleared objects than this are never forwarded together.
     pub(crate) max_objects: usize,
     pub(crate) max_rendition_bytes: u64,
+    /// Larger objects are not read into memory.
+    pub(crate) max_object_bytes: u64,
 }
 
 /// Where cleared studies go.

@@ -12,6 +12,12 @@
 //! ← {"quarantine":[{"object":"9c…","study_key":"5f…","study":"…pseudonym or null…",
 //!      "reason":"NOT_CHEST","at_unix_ms":0,"calling_ae":"CT_1","bytes":1024,
 //!      "releasable":false,"why_not":"…"}]}
+//! → {"list":"commitments"}
+//! ← {"commitments":[{"key":"7a…","what":"request","state":"open","calling_ae":"CT_1",
+//!      "since_unix_ms":0,"objects":3,"decided":2,"committed":1,"reason":null},
+//!     {"key":"9c…","what":"object","state":"failed","calling_ae":"CT_1","since_unix_ms":0,
+//!      "objects":1,"decided":1,"committed":0,"reason":"NO_SUCH_INSTANCE"}]}
+//! → {"commitments":{"retry":"7a…"}}                      ← {"done":"relay_retried"}
 //! → {"list":"counts"}
 //! ← {"counts":{"objects":2,"studies":1,"waiting":0,"pending":0,"forwarded":1,"quarantined":0,"dead":0}}
 //! → {"studies":{"retry":"5f…"}}, "discard" likewise      ← {"done":"retried"}, {"done":"discarded"}
@@ -48,7 +54,10 @@ use crate::spool::Spool;
 use crate::spool::worklist::{ObjectState, Study, Version, VersionState, Worklist};
 use crate::vault::Vault;
 
+mod commitments;
 mod operate;
+
+pub use commitments::{CommitmentRequest, CommitmentRow};
 
 /// Longest request line.
 const MAX_REQUEST_BYTES: u64 = 4096;
@@ -68,6 +77,8 @@ pub enum Request {
     Quarantine(QuarantineRequest),
     /// About the vault.
     Vault(VaultRequest),
+    /// About what is relayed to the archive.
+    Commitments(CommitmentRequest),
 }
 
 /// What can be listed.
@@ -80,6 +91,8 @@ pub enum List {
     Quarantine,
     /// How much there is of everything.
     Counts,
+    /// Requests for commitment, and objects that the archive does not have.
+    Commitments,
 }
 
 /// What can be done about a study, named by its key.
@@ -135,6 +148,8 @@ pub enum Answer {
     Quarantine(Vec<QuarantineRow>),
     /// To `list` `counts`.
     Counts(Counts),
+    /// To `list` `commitments`.
+    Commitments(Vec<CommitmentRow>),
     /// To `show`.
     Shown(Box<QuarantineRow>),
     /// To `lookup`.
@@ -159,6 +174,8 @@ pub enum Done {
     Released,
     /// An object is erased.
     Purged,
+    /// An object goes to the archive again, or a report to its modality.
+    RelayRetried,
     /// The keyring has this generation, and so many keys were wrapped again.
     Rotated {
         /// Of the key that makes new pseudonyms.
@@ -340,6 +357,7 @@ async fn connection(stream: UnixStream, desk: &Desk) -> io::Result<()> {
             Ok(Request::Studies(request)) => operation.studies(request).await,
             Ok(Request::Quarantine(request)) => operation.quarantine(request).await,
             Ok(Request::Vault(request)) => operation.vault(request).await,
+            Ok(Request::Commitments(request)) => operation.commitments(request).await,
             Err(_) => Answer::Error("bad_request".to_owned()),
         };
         let bad = matches!(answer, Answer::Error(_));
@@ -361,6 +379,7 @@ fn answer(list: List, worklist: &Worklist) -> Answer {
                 .map(|(id, study)| study_row(&id.to_string(), study, worklist))
                 .collect(),
         ),
+        List::Commitments => Answer::Commitments(commitments::rows(worklist)),
         List::Quarantine => Answer::Quarantine(quarantine_rows(worklist)),
         List::Counts => {
             let mut counts = Counts::default();

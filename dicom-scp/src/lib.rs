@@ -19,6 +19,8 @@ mod clear;
 
 mod forward;
 
+mod relay;
+
 mod retention;
 
 mod vault;

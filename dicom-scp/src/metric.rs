@@ -27,6 +27,53 @@ const COMPACTIONS: &str = "cloister_dicom_spool_compactions_total";
 const DEAD_LETTERS: &str = "cloister_dicom_dead_letters_total";
 const ERASED: &str = "cloister_dicom_erased_objects_total";
 const OPERATIONS: &str = "cloister_dicom_operations_total";
+const COMMITMENT_REQUESTS: &str = "cloister_dicom_commitment_requests_total";
+const COMMITMENT_REPORTS: &str = "cloister_dicom_commitment_reports_total";
+const ARCHIVED: &str = "cloister_dicom_archived_objects_total";
+const ARCHIVE_WAITING: &str = "cloister_dicom_archive_waiting_objects";
+const ARCHIVE_FAILURES: &str = "cloister_dicom_archive_failed_visits_total";
+
+/// What became of an original on its way to the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Archived {
+    Committed,
+    GivenUp,
+    Refused,
+    Sent,
+}
+
+impl Archived {
+    const ALL: [Self; 4] = [Self::Committed, Self::GivenUp, Self::Refused, Self::Sent];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::GivenUp => "given_up",
+            Self::Refused => "refused",
+            Self::Sent => "sent",
+        }
+    }
+}
+
+/// What became of a report to a modality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    DeadLettered,
+    Failed,
+    Reported,
+}
+
+impl Told {
+    const ALL: [Self; 3] = [Self::DeadLettered, Self::Failed, Self::Reported];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::DeadLettered => "dead_lettered",
+            Self::Failed => "failed",
+            Self::Reported => "reported",
+        }
+    }
+}
 
 /// Why an object is not let into the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,6 +336,52 @@ pub(crate) fn describe() {
         counter!(ERASED, "cause" => erased.label()).increment(0);
     }
     counter!(COMPACTIONS).increment(0);
+    metrics::describe_counter!(
+        COMMITMENT_REQUESTS,
+        "Storage Commitment requests of modalities, by answer."
+    );
+    metrics::describe_counter!(
+        COMMITMENT_REPORTS,
+        "Reports on commitment to modalities, by how they ended."
+    );
+    metrics::describe_counter!(ARCHIVED, "Originals by what the archive did about them.");
+    metrics::describe_gauge!(ARCHIVE_WAITING, "Originals that wait for the archive.");
+    metrics::describe_counter!(
+        ARCHIVE_FAILURES,
+        "Associations with the archive that failed."
+    );
+    for answer in ["accepted", "refused"] {
+        counter!(COMMITMENT_REQUESTS, "answer" => answer).increment(0);
+    }
+    for told in Told::ALL {
+        counter!(COMMITMENT_REPORTS, "ended" => told.label()).increment(0);
+    }
+    for archived in Archived::ALL {
+        counter!(ARCHIVED, "outcome" => archived.label()).increment(0);
+    }
+    gauge!(ARCHIVE_WAITING).set(0.0);
+    counter!(ARCHIVE_FAILURES).increment(0);
+}
+
+pub(crate) fn commitment_asked(accepted: bool) {
+    let answer = if accepted { "accepted" } else { "refused" };
+    counter!(COMMITMENT_REQUESTS, "answer" => answer).increment(1);
+}
+
+pub(crate) fn told(told: Told) {
+    counter!(COMMITMENT_REPORTS, "ended" => told.label()).increment(1);
+}
+
+pub(crate) fn archived(archived: Archived, objects: u32) {
+    counter!(ARCHIVED, "outcome" => archived.label()).increment(objects.into());
+}
+
+pub(crate) fn archive_waiting(objects: usize) {
+    gauge!(ARCHIVE_WAITING).set(objects as f64);
+}
+
+pub(crate) fn visit_failed() {
+    counter!(ARCHIVE_FAILURES).increment(1);
 }
 
 pub(crate) fn spool_used(bytes: u64) {

@@ -36,7 +36,7 @@ use crate::quarantine::{DeadReason, Reason};
 use crate::redact::Engine;
 use crate::route::{Routes, Subject};
 use crate::spool::record::{Record, now_unix_ms};
-use crate::spool::worklist::{ObjectState, Version};
+use crate::spool::worklist::{Object, ObjectState, Version};
 use crate::spool::{Id, Spool};
 use crate::vault::Vault;
 use crate::{assemble, clear, deidentify, forward, redact};
@@ -132,7 +132,7 @@ pub(crate) async fn run(gateway: Arc<Gateway>, shutdown: Shutdown) {
 
 /// Between half of `wait` and all of it, so that studies that failed together do not come back
 /// together.
-fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     let mut random = [0; 2];
     if getrandom::fill(&mut random).is_err() {
         return wait;
@@ -192,15 +192,18 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
         .as_ref()
         .and_then(|subject| gateway.routes.recipient(subject));
     for object in &version.objects {
-        let open = gateway
-            .spool
-            .worklist()
-            .object(*object)
-            .is_some_and(|object| matches!(object.state, ObjectState::Assembled));
-        if !open {
+        let open = gateway.spool.worklist().object(*object).and_then(|object| {
+            let open = matches!(object.state, ObjectState::Assembled);
+            open.then_some(object.stored.bytes)
+        });
+        let Some(bytes) = open else {
             continue;
-        }
+        };
         let passed = match recipient {
+            // Before anything of it is in memory.
+            _ if bytes > gateway.study.max_object_bytes => {
+                Err(StepError::Quarantine(Reason::TooLarge))
+            }
             Some(_) => one_object(gateway, *object).await,
             None => Err(StepError::Quarantine(Reason::NoRoute)),
         };
@@ -336,11 +339,14 @@ async fn subject(gateway: &Gateway, study: Id) -> Result<Option<Subject>, Later>
             .peek()
             .map(|object| object.stored.calling_ae.clone());
         // What is in quarantine is not looked at again, and what waits is not under the study's key.
-        let readable = objects.filter_map(|object| match object.state {
-            ObjectState::Cleared { .. } => Some((object.stored.object, true)),
-            ObjectState::Assembled => Some((object.stored.object, false)),
-            ObjectState::Waiting | ObjectState::Quarantined { .. } => None,
-        });
+        let small = |object: &&Object| object.stored.bytes <= gateway.study.max_object_bytes;
+        let readable = objects
+            .filter(small)
+            .filter_map(|object| match object.state {
+                ObjectState::Cleared { .. } => Some((object.stored.object, true)),
+                ObjectState::Assembled => Some((object.stored.object, false)),
+                ObjectState::Waiting | ObjectState::Quarantined { .. } => None,
+            });
         (first, readable.collect::<Vec<_>>())
     };
     let Some(Ok(calling)) = first.as_deref().map(AeTitle::parse) else {

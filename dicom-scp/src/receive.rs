@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{ReceiveConfig, StowConfig};
 use crate::metric::{self, Ended};
+use crate::relay::Office;
 use crate::store::Store;
 
 mod association;
@@ -32,11 +33,11 @@ pub(crate) mod dataset;
 pub(crate) mod negotiate;
 pub(crate) mod object;
 mod peers;
-mod socket;
+pub(crate) mod socket;
 mod storage_classes;
 mod stow;
 mod tls;
-mod wire;
+pub(crate) mod wire;
 
 use association::Caller;
 use peers::{Peers, Place};
@@ -56,6 +57,8 @@ pub(crate) struct Reception {
     pub(crate) config: ReceiveConfig,
     pub(crate) store: Store,
     pub(crate) merger: Merger,
+    /// Where Storage Commitment is relayed; absent, its SOP class is not negotiated.
+    pub(crate) relay: Option<Arc<Office>>,
 }
 
 impl Reception {

@@ -1,5 +1,6 @@
 //! Beside the path: identified data are erased once their time is over. Nothing is erased before its
-//! report is released; a dead letter waits for a human.
+//! report is released, and nothing before the archive has committed to it where there is one; a dead
+//! letter waits for a human.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::error::SpoolError;
 use crate::metric::{self, Erased};
 use crate::spool::record::now_unix_ms;
 use crate::spool::worklist::Keep;
+use crate::spool::worklist::commitment::Leaver;
 use crate::spool::{Id, Spool};
 
 /// After a fault, and for ever if nothing is due: a change wakes us anyway.
@@ -78,7 +80,7 @@ async fn erase(spool: &Spool, audit: &AuditLog, study: Id, keep: Keep) -> Result
         }
     };
     audit.record(event).await?;
-    let erased = spool.erase_study(study, |worklist| {
+    let erased = spool.erase_study(study, Leaver::Retention, |worklist| {
         let over = worklist.is_over(study, keep, now);
         over.then(|| worklist.erasure(study, now)).flatten()
     });

@@ -22,6 +22,7 @@ use crate::keys::Keys;
 use crate::pipeline::{self, Gateway};
 use crate::receive::{self, Door, Kind, Reception};
 use crate::redact::Engine;
+use crate::relay::{self, Office};
 use crate::spool::{Id, Spool};
 use crate::store::Store;
 use crate::vault::Vault;
@@ -120,6 +121,15 @@ pub(crate) async fn run_with(
         sidecar: config.sidecar.clone(),
     });
 
+    let office = match config.relay {
+        None => None,
+        Some(ref relay) => {
+            // Before anything could be erased.
+            spool.worklist().hold_for_archive();
+            let office = Office::open(relay.clone(), spool.clone(), audit.clone());
+            Some(Arc::new(office.context("[commitment.tls] files")?))
+        }
+    };
     let doors = doors(&config).await?;
     let control = control::bind(&state.join("control.sock")).context("control.sock")?;
     let ready = Ready::new();
@@ -150,6 +160,10 @@ pub(crate) async fn run_with(
     let (keep, audited) = (config.keep, audit.clone());
     let keeping = retention::run(spool.clone(), audited, keep, working.clone());
     let keeping = tokio::spawn(keeping);
+    let relaying = office.clone().map(|office| {
+        let working = working.clone();
+        tokio::spawn(relay::run(office, working))
+    });
 
     let mut ports = BTreeMap::from([("admin", admin.to_string())]);
     for door in &doors {
@@ -164,6 +178,7 @@ pub(crate) async fn run_with(
         config: config.receive.clone(),
         store,
         merger,
+        relay: office,
     };
     receive::listen(reception, doors, shutdown, GRACE).await;
 
@@ -173,6 +188,9 @@ pub(crate) async fn run_with(
     clearing.await?;
     controlling.await?;
     keeping.await?;
+    if let Some(relaying) = relaying {
+        relaying.await?;
+    }
     merging.await?.context("the audit log")?;
     // Work that cannot be cut off, on threads of its own, may still hold the logs.
     drop(gateway);

@@ -30,6 +30,7 @@ use crate::keys::{self, Keys, SecretKey};
 
 mod compact;
 mod erase;
+mod original;
 pub(crate) mod record;
 pub(crate) mod sealed;
 pub(crate) mod space;

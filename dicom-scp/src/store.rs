@@ -132,6 +132,7 @@ async fn keep(store: &Store, received: Received) -> Result<Option<Stored>, Store
         bytes: parts.bytes,
         at_unix_ms: now_unix_ms(),
         conflict,
+        sop_class: Some(parts.heading.sop_class.as_str().to_owned()),
     });
     let actor = || Actor::ae_title(&parts.calling);
     // The audit record first: were it second and failed, the object would be spooled, and the

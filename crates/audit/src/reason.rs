@@ -71,6 +71,16 @@ pub enum Action {
     VaultBackedUp,
     /// A clinician sent feedback.
     FeedbackReceived,
+    /// A modality asked for the commitment of objects.
+    CommitmentRequested,
+    /// Originals went to the archive, or were given up.
+    OriginalsArchived,
+    /// The archive said what it commits to.
+    CommitmentHeard,
+    /// A modality was told, or will not be.
+    CommitmentReported,
+    /// An operator had the relay to the archive, or a report on it, tried again.
+    RelayRetried,
 }
 
 /// How it was decided.

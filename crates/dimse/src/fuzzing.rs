@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Status};
-use crate::pdu::{HEADER_BYTES, Incoming, decode, length};
+use crate::pdu::{HEADER_BYTES, Incoming, Phase, decode, length};
 use crate::request::{Request, name};
 
 const DECLARED: u32 = 16 << 10;
@@ -15,8 +15,13 @@ pub fn pdu(data: &[u8]) {
     let Some((first, data)) = data.split_first() else {
         return;
     };
+    let phase = match first % 3 {
+        0 => Phase::Accepting,
+        1 => Phase::Associated,
+        _ => Phase::Calling,
+    };
     let mut stream = Bytes::copy_from_slice(data);
-    while let Ok(Some(body)) = length(&stream, first & 1 == 1, DECLARED) {
+    while let Ok(Some(body)) = length(&stream, phase, DECLARED) {
         assert!(body <= 1 << 20, "a length beyond every limit was taken");
         if stream.len() < HEADER_BYTES + body {
             return;

@@ -36,8 +36,21 @@ pub enum Incoming {
     Release,
     /// A-ABORT.
     Abort,
-    /// A PDU that only an acceptor sends.
+    /// The body of an A-ASSOCIATE-AC, which only an acceptor sends.
+    Accepted(Bytes),
+    /// Any other PDU that only an acceptor sends.
     Unexpected,
+}
+
+/// Where an association stands, and so what may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A peer has connected: a request.
+    Accepting,
+    /// We have asked for the association: an answer.
+    Calling,
+    /// It stands: anything.
+    Associated,
 }
 
 /// A presentation data value.
@@ -55,22 +68,18 @@ pub struct DataValue {
 
 /// Length in bytes of what follows the header of the PDU at the front, as soon as it is known to be
 /// acceptable; `None` while that cannot be said. The first byte alone tells HTTP, TLS and HL7 from
-/// DICOM. `associated` says whether more than a request may come, `max_pdu_bytes` what we declared.
+/// DICOM. `max_pdu_bytes` is what we declared.
 ///
 /// # Errors
 /// [`PduError::Garbage`] and [`PduError::TooLong`].
-pub fn length(
-    buffer: &[u8],
-    associated: bool,
-    max_pdu_bytes: u32,
-) -> Result<Option<usize>, PduError> {
+pub fn length(buffer: &[u8], phase: Phase, max_pdu_bytes: u32) -> Result<Option<usize>, PduError> {
     let Some(kind) = buffer.first() else {
         return Ok(None);
     };
-    let expected = if associated {
-        (1..=7).contains(kind)
-    } else {
-        matches!(kind, 1 | 7)
+    let expected = match phase {
+        Phase::Accepting => matches!(kind, 1 | 7),
+        Phase::Calling => matches!(kind, 2 | 3 | 7),
+        Phase::Associated => (1..=7).contains(kind),
     };
     if !expected {
         return Err(PduError::Garbage);
@@ -105,7 +114,8 @@ pub fn decode(mut pdu: Bytes) -> Result<Incoming, PduError> {
             Ok(request) => Ok(Incoming::Associate(Box::new(request))),
             Err(_) => Err(PduError::Malformed),
         },
-        Some(2 | 3 | 6) => Ok(Incoming::Unexpected),
+        Some(2) => Ok(Incoming::Accepted(pdu)),
+        Some(3 | 6) => Ok(Incoming::Unexpected),
         Some(4) if pdu.is_empty() => Err(PduError::Malformed),
         Some(4) => Ok(Incoming::Data(Values(pdu))),
         Some(5) if pdu.len() == 4 => Ok(Incoming::Release),

@@ -35,8 +35,19 @@ pub struct Request {
     pub max_pdu_bytes: u32,
     /// Asked for an asynchronous operations window (PS3.7 annex D.3.3.3).
     pub asynchronous: bool,
-    /// SCP/SCU role selections (PS3.7 annex D.3.3.4): SOP class and whether the peer would be SCU.
-    pub roles: Vec<(Bytes, bool)>,
+    /// SCP/SCU role selections (PS3.7 annex D.3.3.4).
+    pub roles: Vec<Role>,
+}
+
+/// What the peer would be for a SOP class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its UID as it came.
+    pub class: Bytes,
+    /// It would be user.
+    pub scu: bool,
+    /// It would be provider.
+    pub scp: bool,
 }
 
 /// A proposed presentation context.
@@ -111,7 +122,11 @@ impl Request {
                         return Err(RequestError);
                     }
                     let class = value.split_to(length);
-                    self.roles.push((class, value.get_u8() == 1));
+                    self.roles.push(Role {
+                        class,
+                        scu: value.get_u8() == 1,
+                        scp: value.get_u8() == 1,
+                    });
                 }
                 0x58 => user_identity(value)?,
                 // Implementation names and extended negotiation change nothing here.
@@ -142,8 +157,11 @@ fn user_identity(mut value: Bytes) -> Result<()> {
     Ok(())
 }
 
-/// The next item: type, reserved byte, length, value.
-fn item(items: &mut Bytes) -> Result<Option<(u8, Bytes)>> {
+/// The next item: type, reserved byte, length, value; `None` at the end.
+///
+/// # Errors
+/// [`RequestError`]: it passes the end.
+pub fn item(items: &mut Bytes) -> Result<Option<(u8, Bytes)>> {
     if items.is_empty() {
         return Ok(None);
     }
@@ -212,7 +230,12 @@ mod tests {
         ];
         let request = Request::parse(body(AE, AE, &items)).unwrap();
         assert_eq!((request.max_pdu_bytes, request.asynchronous), (16384, true));
-        assert_eq!(request.roles, [(Bytes::from_static(b"1.2"), true)]);
+        let role = Role {
+            class: Bytes::from_static(b"1.2"),
+            scu: true,
+            scp: false,
+        };
+        assert_eq!(request.roles, [role]);
         let syntaxes: Vec<_> = request.contexts[0].transfer_syntaxes().collect();
         let names: Vec<_> = syntaxes.iter().filter_map(name).collect();
         assert_eq!(names, ["1.3", "1.4"]);

@@ -73,8 +73,18 @@ pub(crate) fn acceptor(
 /// # Errors
 /// [`TlsError`] when a file is missing, unsafe or does not fit.
 pub fn client_config(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(VERSIONS)?
+    caller(files, provider(), VERSIONS, alpn)
+}
+
+/// A calling end that shows its certificate and checks the other's against `peer_ca`.
+pub(crate) fn caller(
+    files: &TlsFiles,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots(&files.peer_ca)?)
         .with_client_auth_cert(chain(&files.certificate)?, key(&files.key)?)?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use crate::error::TlsError;
 use crate::profile::{self, TlsFiles};
@@ -20,7 +20,7 @@ use crate::profile::{self, TlsFiles};
 const DIMSE_VERSIONS: &[&SupportedProtocolVersion] =
     &[&rustls::version::TLS13, &rustls::version::TLS12];
 
-/// Which versions and suites a listening end speaks.
+/// Which versions and suites an end speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// TLS 1.2 and 1.3, for modalities.
@@ -30,6 +30,14 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// The calling end of the same profile, with its own certificate.
+    ///
+    /// # Errors
+    /// [`TlsError`] when a file is missing, unsafe or does not fit.
+    pub fn client(self, files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
+        profile::caller(files, self.provider(), self.versions(), &[])
+    }
+
     fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
             Self::Dimse => DIMSE_VERSIONS,

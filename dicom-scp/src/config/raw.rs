@@ -40,6 +40,7 @@ pub(super) struct Raw {
     control: Control,
     dimse_tls: Option<DoorFiles>,
     stow: Option<Stow>,
+    commitment: Option<super::commitment::Raw>,
     keys: Keys,
     directory: Directory,
     #[serde(default)]
@@ -80,11 +81,12 @@ struct Receive {
     commitment: Commitment,
 }
 
-/// One value: a promise that is not kept must not be configurable.
+/// There is no value that has us commit to anything ourselves: such a promise would not be kept.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Commitment {
     Off,
+    Relay,
 }
 
 #[derive(Debug, Deserialize)]
@@ -308,7 +310,7 @@ struct Modality {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Identities {
+pub(super) enum Identities {
     One(String),
     Any(Vec<String>),
 }
@@ -320,7 +322,7 @@ impl Default for Identities {
 }
 
 impl Identities {
-    fn check(&self) -> Result<Vec<Binding>, ConfigError> {
+    pub(super) fn check(&self, key: &str) -> Result<Vec<Binding>, ConfigError> {
         let texts = match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Any(texts) => texts,
@@ -329,7 +331,7 @@ impl Identities {
             .iter()
             .map(|text| {
                 text.parse()
-                    .map_err(|error| ConfigError::invalid("modality.identity", error))
+                    .map_err(|error| ConfigError::invalid(key, error))
             })
             .collect()
     }
@@ -344,6 +346,7 @@ struct Study {
     parallel: usize,
     max_objects: usize,
     max_rendition_bytes: u64,
+    max_object_bytes: u64,
 }
 
 impl Default for Study {
@@ -355,6 +358,7 @@ impl Default for Study {
             parallel: 2,
             max_objects: 64,
             max_rendition_bytes: 48 << 20,
+            max_object_bytes: 256 << 20,
         }
     }
 }
@@ -424,15 +428,18 @@ const fn ten_minutes_ms() -> u64 {
     600_000
 }
 
-fn title(key: &str, text: &str) -> Result<AeTitle, ConfigError> {
+pub(super) fn title(key: &str, text: &str) -> Result<AeTitle, ConfigError> {
     AeTitle::parse(text).map_err(|error| ConfigError::invalid(key, error))
 }
 
-fn titles(key: &str, texts: &[String]) -> Result<Vec<AeTitle>, ConfigError> {
+pub(super) fn titles(key: &str, texts: &[String]) -> Result<Vec<AeTitle>, ConfigError> {
     texts.iter().map(|text| title(key, text)).collect()
 }
 
-fn positive<T: PartialOrd + Default + Copy>(key: &str, value: T) -> Result<T, ConfigError> {
+pub(super) fn positive<T: PartialOrd + Default + Copy>(
+    key: &str,
+    value: T,
+) -> Result<T, ConfigError> {
     if value > T::default() {
         Ok(value)
     } else {
@@ -495,7 +502,7 @@ impl Raw {
                     format!("two [[modality]] of {}", calling.as_str()),
                 ));
             }
-            let identities = modality.identity.check()?;
+            let identities = modality.identity.check("modality.identity")?;
             if !identities.is_empty() {
                 bindings.insert(calling.clone(), identities);
             }
@@ -503,12 +510,13 @@ impl Raw {
                 issuers.insert(calling, issuer.clone());
             }
         }
-        let receive = ReceiveConfig {
+        let mut receive = ReceiveConfig {
             called,
             calling: titles("receive.calling_ae_titles", &self.receive.calling_ae_titles)?,
             default_issuer: self.receive.default_issuer,
             issuers,
             bindings,
+            archive: None,
             unknown_sop_classes: self.receive.unknown_sop_classes,
             max_pdu_bytes,
             max_object_bytes: positive("receive.max_object_bytes", self.receive.max_object_bytes)?,
@@ -528,7 +536,22 @@ impl Raw {
                 self.receive.association_timeout_ms,
             )?,
         };
-        let Commitment::Off = self.receive.commitment;
+        let relay = match (self.receive.commitment, self.commitment) {
+            (Commitment::Off, None) => None,
+            (Commitment::Relay, Some(raw)) => Some(raw.check(base, &mut receive)?),
+            (Commitment::Relay, None) => {
+                return Err(ConfigError::invalid(
+                    "commitment",
+                    "needed by receive.commitment = \"relay\"",
+                ));
+            }
+            (Commitment::Off, Some(_)) => {
+                return Err(ConfigError::invalid(
+                    "receive.commitment",
+                    "\"relay\" is needed by [commitment]",
+                ));
+            }
+        };
         let stow = self
             .stow
             .map(|stow| stow.check(base, &receive))
@@ -660,6 +683,7 @@ impl Raw {
             stow,
             admin: self.listen.admin,
             receive,
+            relay,
             keys: KeyFiles {
                 wrapping: secrets.source("keys.wrapping", &self.keys.wrapping)?,
                 wrapping_previous,
@@ -677,6 +701,7 @@ impl Raw {
                 urgency,
                 parallel: positive("study.parallel", self.study.parallel)?,
                 max_objects: positive("study.max_objects", self.study.max_objects)?,
+                max_object_bytes: positive("study.max_object_bytes", self.study.max_object_bytes)?,
                 max_rendition_bytes: positive(
                     "study.max_rendition_bytes",
                     self.study.max_rendition_bytes,
@@ -689,6 +714,6 @@ impl Raw {
     }
 }
 
-fn millis(key: &str, value: u64) -> Result<Duration, ConfigError> {
+pub(super) fn millis(key: &str, value: u64) -> Result<Duration, ConfigError> {
     positive(key, value).map(Duration::from_millis)
 }

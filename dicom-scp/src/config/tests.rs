@@ -278,3 +278,86 @@ fn doors_and_identities_that_do_not_fit_are_named() {
     let nobody = format!("{no_files}{files}");
     assert!(load(&nobody).unwrap_err().contains("modality.identity"));
 }
+
+const RELAY: &str = r#"
+[receive]
+commitment = "relay"
+[commitment]
+archive = "pacs.example:104"
+archive_ae_title = "PACS"
+[commitment.tls]
+certificate = "gateway.crt"
+key = "gateway.key"
+peer_ca = "ca.crt"
+identity = "dns:pacs.example"
+[[commitment.modality]]
+calling_ae = "CT_1"
+address = "[::1]:104"
+tls = true
+sends_as = ["CT_1_STORE"]
+[[modality]]
+calling_ae = "CT_1"
+identity = "dns:ct1.example"
+"#;
+
+#[test]
+fn commitment_is_off_unless_both_the_word_and_the_archive_are_there() {
+    use cloister_phi::AeTitle;
+    assert!(load(GOOD).unwrap().relay.is_none());
+    let good = format!("{GOOD}{RELAY}");
+    let config = load(&good).unwrap();
+    let relay = config.relay.unwrap();
+    let title = |text: &str| AeTitle::parse(text).unwrap();
+    assert_eq!(relay.ae, title("CLOISTER"));
+    assert_eq!(config.receive.archive, Some(title("PACS")));
+    // Its reports are believed by its certificate alone.
+    assert!(!config.receive.may_claim(&title("PACS"), None));
+    assert!(relay.may_ask(&title("CT_1"), "CT_1_STORE") && relay.may_ask(&title("X"), "X"));
+    assert!(!relay.may_ask(&title("CT_1_STORE"), "CT_1") && !relay.may_ask(&title("X"), "CT_1"));
+    for (from, to, key) in [
+        (
+            "commitment = \"relay\"",
+            "commitment = \"off\"",
+            "receive.commitment",
+        ),
+        ("commitment = \"relay\"", "", "receive.commitment"),
+        (
+            "commitment = \"relay\"",
+            "commitment = \"on\"",
+            "commitment",
+        ),
+        ("pacs.example:104", "pacs.example", "commitment.archive"),
+        ("pacs.example:104", "pacs.example:0", "commitment.archive"),
+        ("pacs.example:104", "pa cs:104", "commitment.archive"),
+        ("\"PACS\"", "\"CLOISTER\"", "commitment.archive_ae_title"),
+        ("\"dns:pacs.example\"", "[]", "commitment.tls.identity"),
+        (
+            "\"dns:pacs.example\"",
+            "\"pacs\"",
+            "commitment.tls.identity",
+        ),
+        ("[::1]:104", "[::1:104", "commitment.modality.address"),
+        ("address = \"[::1]:104\"", "", "commitment.modality.tls"),
+        (
+            "identity = \"dns:ct1.example\"",
+            "",
+            "commitment.modality.tls",
+        ),
+        ("tls = true", "tls = true\nport = 1", "port"),
+        (
+            "[commitment.tls]",
+            "max_references = 50001\n[commitment.tls]",
+            "commitment.max_references",
+        ),
+        (
+            "[commitment.tls]",
+            "request_timeout_ms = 0\n[commitment.tls]",
+            "commitment.request_timeout_ms",
+        ),
+    ] {
+        let changed = good.replace(from, to);
+        assert_ne!(changed, good, "{from}");
+        let error = load(&changed).map(drop).unwrap_err();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+}

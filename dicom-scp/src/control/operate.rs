@@ -11,11 +11,12 @@ use crate::error::SpoolError;
 use crate::metric::{self, Erased, Operated};
 use crate::spool::Id;
 use crate::spool::record::{Record, now_unix_ms};
+use crate::spool::worklist::commitment::Leaver;
 use crate::spool::worklist::{Object, ObjectState, Version, VersionState, Worklist};
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(super) enum Refused {
     /// Something outside the request is at fault.
     #[error("the room cannot do it now; its log says why")]
     Failed,
@@ -56,6 +57,9 @@ impl From<cloister_log::LogError> for Refused {
         SpoolError::from(error).into()
     }
 }
+
+/// Of an object that the archive has neither committed to nor been given up on.
+const HELD: &str = "the archive does not have it yet; see `cloister commitments`";
 
 /// One operator's request.
 pub(super) struct Operation<'a> {
@@ -121,7 +125,7 @@ impl Operation<'_> {
     }
 
     /// Puts a refusal on record as well.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         operation: &'static str,
         action: Action,
@@ -147,7 +151,7 @@ impl Operation<'_> {
         Answer::Refused(refused.to_string())
     }
 
-    fn allowed(&self) -> Result<(), Refused> {
+    pub(super) fn allowed(&self) -> Result<(), Refused> {
         if self.desk.operators.contains(&self.uid) {
             Ok(())
         } else {
@@ -155,7 +159,7 @@ impl Operation<'_> {
         }
     }
 
-    async fn audited(&self, event: Event) -> Result<(), Refused> {
+    pub(super) async fn audited(&self, event: Event) -> Result<(), Refused> {
         let audit: &AuditLog = &self.desk.audit;
         let event = event.actor(Actor::operator(self.uid));
         audit.record(event).await.map(drop).map_err(|error| {
@@ -206,10 +210,13 @@ impl Operation<'_> {
             }
         };
         self.audited(event).await?;
-        let erased = self.desk.spool.erase_study(study, |worklist| {
-            dead_letter(worklist, study).ok()?;
-            worklist.erasure(study, now_unix_ms())
-        });
+        let erased = self
+            .desk
+            .spool
+            .erase_study(study, Leaver::Operator, |worklist| {
+                dead_letter(worklist, study).ok()?;
+                worklist.erasure(study, now_unix_ms())
+            });
         let objects = erased.await?.ok_or(Refused::NotDead)?;
         metric::erased(Erased::Discard, objects);
         tracing::info!(%study, objects, "An operator had a dead letter erased.");
@@ -258,6 +265,9 @@ impl Operation<'_> {
             let entry = worklist.object(object).ok_or(Refused::NotFound)?;
             if !matches!(entry.state, ObjectState::Quarantined { .. }) {
                 return Err(Refused::NotInQuarantine);
+            }
+            if worklist.leave(&[entry], Leaver::Operator).is_none() {
+                return Err(Refused::Senseless(HELD));
             }
         }
         self.audited(Event::new(Action::QuarantinePurged)).await?;
@@ -352,6 +362,12 @@ fn dead_letter(worklist: &Worklist, study: Id) -> Result<Version, Refused> {
     let entry = worklist.study(study).ok_or(Refused::NotFound)?;
     let version = entry.dead_letter().ok_or(Refused::NotDead)?;
     let waits = |object: &&Object| matches!(object.state, ObjectState::Waiting);
+    if worklist
+        .leave(&worklist.objects_of(study), Leaver::Operator)
+        .is_none()
+    {
+        return Err(Refused::Senseless(HELD));
+    }
     if worklist.objects_of(study).iter().any(waits) {
         return Err(Refused::Senseless(
             "a film has come since: wait for its version",
@@ -360,6 +376,6 @@ fn dead_letter(worklist: &Worklist, study: Id) -> Result<Version, Refused> {
     Ok(version.clone())
 }
 
-fn named(text: &str) -> Result<Id, Refused> {
+pub(super) fn named(text: &str) -> Result<Id, Refused> {
     Id::try_from(text.to_owned()).map_err(|_| Refused::NotFound)
 }

@@ -17,9 +17,11 @@ use super::peers::Place;
 use super::socket::Socket;
 use super::wire::{Wire, WireError};
 use crate::metric::{self, Answered, Ended};
+use crate::relay::{Asker, Claim, MAX_REFERENCES_BYTES};
 use crate::store;
 use cloister_dimse::command::{
-    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, RESPONSE, Status,
+    C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, MAX_COMMAND_BYTES, N_ACTION_RQ, N_EVENT_REPORT_RQ,
+    RESPONSE, Status,
 };
 use cloister_dimse::pdu::{DataValue, Incoming};
 
@@ -108,7 +110,16 @@ pub(super) async fn serve(
         Ok(Ok(negotiated)) => {
             place.keep();
             calling = Some(negotiated.calling.clone());
-            converse(&reception, &mut wire, peer, &shutdown, &negotiated).await
+            let over_tls = shown.is_some();
+            converse(
+                &reception,
+                &mut wire,
+                peer,
+                over_tls,
+                &shutdown,
+                &negotiated,
+            )
+            .await
         }
         Ok(Err(ended)) => Ok(ended),
         Err(end) => Err(end),
@@ -155,18 +166,28 @@ async fn converse(
     reception: &Reception,
     wire: &mut Wire,
     peer: IpAddr,
+    over_tls: bool,
     shutdown: &Shutdown,
     negotiated: &Negotiated,
 ) -> Result<Ended, End> {
     let config = &reception.config;
     let whole = Instant::now() + config.association_timeout;
-    let mut talk = Talk::new(reception, negotiated, peer);
+    let mut talk = Talk::new(reception, negotiated, peer, over_tls);
     loop {
-        let deadline = whole.min(Instant::now() + config.idle_timeout);
+        // Whoever was promised a report may wait for it.
+        let deadline = if talk.awaits_report {
+            whole
+        } else {
+            whole.min(Instant::now() + config.idle_timeout)
+        };
         let incoming = tokio::select! {
             // What was begun is finished: the sender needs its answer. The wait is bounded.
             () = shutdown.cancelled(), if talk.is_idle() => {
                 return Err(End { ended: Ended::Shutdown, abort: Some(Abort::ReasonNotSpecified), reason: None });
+            }
+            claim = talk.report_due(), if talk.may_report() => {
+                talk.report(wire, claim).await?;
+                continue;
             }
             incoming = wire.read(deadline) => incoming?,
         };
@@ -198,8 +219,13 @@ struct Talk<'a> {
     reception: &'a Reception,
     negotiated: &'a Negotiated,
     peer: IpAddr,
+    over_tls: bool,
     calling: Arc<AeTitle>,
     objects: u32,
+    /// What became of a Storage Commitment request, told and not answered yet.
+    reporting: Option<Claim>,
+    /// The peer has asked for commitment here and was not told yet.
+    awaits_report: bool,
     state: State,
 }
 
@@ -212,6 +238,12 @@ enum State {
         command: Command,
         receiving: Box<Receiving>,
     },
+    /// Fragments of the data set of an N-service: kept, because it is small and not stored as it is.
+    Commitment {
+        context: u8,
+        command: Command,
+        bytes: Vec<u8>,
+    },
     /// Fragments of a data set that nobody wants.
     Discard {
         context: u8,
@@ -221,20 +253,89 @@ enum State {
 }
 
 impl<'a> Talk<'a> {
-    fn new(reception: &'a Reception, negotiated: &'a Negotiated, peer: IpAddr) -> Self {
+    fn new(
+        reception: &'a Reception,
+        negotiated: &'a Negotiated,
+        peer: IpAddr,
+        over_tls: bool,
+    ) -> Self {
         let calling = Arc::new(negotiated.calling.clone());
         Self {
             reception,
             negotiated,
             peer,
+            over_tls,
             calling,
             objects: 0,
+            reporting: None,
+            awaits_report: false,
             state: idle(),
         }
     }
 
     fn is_idle(&self) -> bool {
         matches!(&self.state, State::Command { bytes, .. } if bytes.is_empty())
+    }
+
+    /// Where the peer asks for commitment, and not the other way round.
+    fn commitment_context(&self) -> Option<u8> {
+        let class = dicom_dictionary_std::uids::STORAGE_COMMITMENT_PUSH_MODEL;
+        let mut contexts = self.negotiated.contexts.iter();
+        let context = contexts.find(|(_, context)| context.abstract_syntax == class)?;
+        (!self.negotiated.from_archive).then_some(*context.0)
+    }
+
+    fn is_told_here(&self) -> bool {
+        let office = self.reception.relay.as_ref();
+        office.is_some_and(|office| office.config.address(&self.calling).is_none())
+    }
+
+    fn may_report(&self) -> bool {
+        self.is_idle() && self.reporting.is_none() && self.commitment_context().is_some()
+    }
+
+    /// Resolves when there is something to tell this peer.
+    async fn report_due(&self) -> Claim {
+        match &self.reception.relay {
+            Some(office) => office.due(&self.calling).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn report(&mut self, wire: &mut Wire, claim: Claim) -> Result<(), End> {
+        let (Some(office), Some(context)) = (&self.reception.relay, self.commitment_context())
+        else {
+            return Ok(());
+        };
+        let implicit = self.is_implicit(context);
+        // What cannot be opened is logged there, and told nobody.
+        let Some(event) = office.event(&claim, implicit) else {
+            return Ok(());
+        };
+        wire.respond(context, &event.command(1)).await?;
+        wire.data(context, event.data_set(), true).await?;
+        self.reporting = Some(claim);
+        Ok(())
+    }
+
+    fn is_implicit(&self, context: u8) -> bool {
+        let context = self.negotiated.contexts.get(&context);
+        context.is_none_or(|context| {
+            context.transfer_syntax == dicom_dictionary_std::uids::IMPLICIT_VR_LITTLE_ENDIAN
+        })
+    }
+
+    /// An answer: only the one to our report can be.
+    async fn answered(&mut self, command: &Command) -> Result<(), End> {
+        let ours = command.field == N_EVENT_REPORT_RQ | RESPONSE && !command.has_data_set;
+        match (self.reporting.take(), &self.reception.relay) {
+            (Some(claim), Some(office)) if ours => {
+                office.told(claim, command.status).await;
+                self.awaits_report = false;
+                Ok(())
+            }
+            _ => Err(UNEXPECTED),
+        }
     }
 
     fn interrupted(&self) -> Option<Reason> {
@@ -260,13 +361,26 @@ impl<'a> Talk<'a> {
                 }
                 Ok(())
             }
-            State::Store { context, .. } | State::Discard { context, .. }
+            State::Store { context, .. }
+            | State::Discard { context, .. }
+            | State::Commitment { context, .. }
                 if value.command || *context != value.context =>
             {
                 Err(UNEXPECTED)
             }
             State::Store { receiving, .. } => {
                 receiving.push(&value.data).await;
+                if value.last {
+                    self.finish(wire).await
+                } else {
+                    Ok(())
+                }
+            }
+            State::Commitment { bytes, .. } => {
+                if bytes.len() + value.data.len() > MAX_REFERENCES_BYTES {
+                    return Err(WireError::TooLong.into());
+                }
+                bytes.extend_from_slice(&value.data);
                 if value.last {
                     self.finish(wire).await
                 } else {
@@ -284,12 +398,21 @@ impl<'a> Talk<'a> {
             return Err(UNEXPECTED);
         };
         let verification = accepted.abstract_syntax == dicom_dictionary_std::uids::VERIFICATION;
+        let commitment =
+            accepted.abstract_syntax == dicom_dictionary_std::uids::STORAGE_COMMITMENT_PUSH_MODEL;
         match command.field {
             C_ECHO_RQ if verification && !command.has_data_set => {
                 wire.respond(context, &command.response(Status::Success))
                     .await?;
             }
-            C_STORE_RQ if !verification && command.has_data_set => {
+            N_ACTION_RQ | N_EVENT_REPORT_RQ if commitment && command.has_data_set => {
+                self.state = State::Commitment {
+                    context,
+                    command,
+                    bytes: Vec::new(),
+                };
+            }
+            C_STORE_RQ if !verification && !commitment && command.has_data_set => {
                 self.objects += 1;
                 let config = &self.reception.config;
                 if self.objects > config.max_objects {
@@ -313,8 +436,7 @@ impl<'a> Talk<'a> {
                 };
             }
             C_CANCEL_RQ if !command.has_data_set => {}
-            // We ask for nothing, so nothing is answered to us.
-            field if field & RESPONSE != 0 => return Err(UNEXPECTED),
+            field if field & RESPONSE != 0 => self.answered(&command).await?,
             _ => {
                 let status = Status::UnrecognizedOperation;
                 if command.has_data_set {
@@ -340,6 +462,16 @@ impl<'a> Talk<'a> {
                 command,
                 status,
             } => (context, command, status),
+            State::Commitment {
+                context,
+                command,
+                bytes,
+            } => {
+                let status = self.commitment(context, &command, &bytes).await;
+                let asked = command.field == N_ACTION_RQ && status == Status::Success;
+                self.awaits_report |= asked && self.is_told_here();
+                (context, command, status)
+            }
             State::Store {
                 context,
                 command,
@@ -360,6 +492,41 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// An N-ACTION of a modality, or an N-EVENT-REPORT of the archive.
+    async fn commitment(&self, context: u8, command: &Command, bytes: &[u8]) -> Status {
+        let Some(office) = &self.reception.relay else {
+            return Status::UnrecognizedOperation;
+        };
+        let implicit = self.is_implicit(context);
+        if command.field == N_ACTION_RQ {
+            let status = office.asked(&self.calling, command, bytes, implicit).await;
+            if status != Status::Success {
+                self.reception.note(
+                    self.peer,
+                    Some(&self.calling),
+                    Action::CommitmentRequested,
+                    reason(status),
+                );
+            }
+            return status;
+        }
+        let asker = Asker {
+            peer: self.peer,
+            over_tls: self.over_tls,
+            role: self.negotiated.from_archive,
+        };
+        if !office.is_archive(asker).await {
+            self.reception.note(
+                self.peer,
+                Some(&self.calling),
+                Action::CommitmentHeard,
+                Reason::CallingAeTitle,
+            );
+            return Status::NotAuthorized;
+        }
+        office.heard(command, bytes, implicit).await
+    }
+
     /// The object is refused in any case; merged, or a broken modality fills the audit log.
     fn refused(&self, status: Status) {
         let calling = Some(&*self.calling);
@@ -373,6 +540,10 @@ pub(super) fn reason(status: Status) -> Reason {
     match status {
         Status::DataSetMismatch => Reason::UidMismatch,
         Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
+        Status::InvalidArgument | Status::NoSuchAction | Status::NoSuchInstance => {
+            Reason::Malformed
+        }
+        Status::ResourceLimitation => Reason::TooLarge,
         Status::SopClassNotSupported => Reason::UnsupportedSopClass,
         Status::TransferSyntaxNotSupported => Reason::UnknownTransferSyntax,
         _ => Reason::StorageFailed,

@@ -19,9 +19,9 @@ use crate::config::{ReceiveConfig, UnknownSopClasses};
 use cloister_dimse::request::{Proposed, Request, name};
 
 /// The one application context there is (PS3.7 annex A).
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
-const IMPLEMENTATION_CLASS: &str = "2.25.193275810046512839165274839201746583920";
-const IMPLEMENTATION_VERSION: &str = concat!(
+pub(crate) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+pub(crate) const IMPLEMENTATION_CLASS: &str = "2.25.193275810046512839165274839201746583920";
+pub(crate) const IMPLEMENTATION_VERSION: &str = concat!(
     "CLOISTER_",
     env!("CARGO_PKG_VERSION_MAJOR"),
     "_",
@@ -68,6 +68,8 @@ pub(crate) struct Context {
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     pub(crate) calling: AeTitle,
+    /// The configured archive, which would tell us what it has committed: SCP of Storage Commitment.
+    pub(crate) from_archive: bool,
     pub(crate) contexts: BTreeMap<u8, Context>,
     pub(crate) peer_max_bytes: u32,
     /// The A-ASSOCIATE-AC.
@@ -110,8 +112,11 @@ pub(crate) fn negotiate(
             Reason::CalledAeTitle,
         ));
     }
-    let calling = title(&request.calling)
-        .filter(|calling| config.calling.is_empty() || config.calling.contains(calling));
+    let calling = title(&request.calling).filter(|calling| {
+        config.calling.is_empty()
+            || config.calling.contains(calling)
+            || config.archive.as_ref() == Some(calling)
+    });
     let Some(calling) = calling else {
         return Err(user(
             User::CallingAETitleNotRecognized,
@@ -128,10 +133,22 @@ pub(crate) fn negotiate(
         return Err(user(User::NoReasonGiven, Reason::NoPresentationContext));
     }
 
+    // Listed for its reports alone, it does not store.
+    let reports_only = !config.calling.is_empty() && !config.calling.contains(&calling);
+    let would_report = request
+        .roles
+        .iter()
+        .any(|role| role.scp && name(&role.class) == Some(uids::STORAGE_COMMITMENT_PUSH_MODEL));
+    let from_archive = config.archive.as_ref() == Some(&calling) && would_report;
+    let offered = Offered {
+        unknown: config.unknown_sop_classes,
+        storage: !reports_only,
+        commitment: config.archive.is_some(),
+    };
     let mut contexts = BTreeMap::new();
     let mut results = Vec::new();
     for proposed in &request.contexts {
-        let answer = match consider(proposed, config.unknown_sop_classes) {
+        let answer = match consider(proposed, offered) {
             Ok(context) => {
                 let transfer_syntax = context.transfer_syntax;
                 contexts.insert(proposed.id, context);
@@ -144,8 +161,15 @@ pub(crate) fn negotiate(
     }
     Ok(Negotiated {
         calling,
+        from_archive,
         peer_max_bytes: request.max_pdu_bytes,
-        answer: acceptance(request, &contexts, &results, config.max_pdu_bytes),
+        answer: acceptance(
+            request,
+            &contexts,
+            &results,
+            config.max_pdu_bytes,
+            from_archive,
+        ),
         contexts,
     })
 }
@@ -155,15 +179,44 @@ fn title(field: &[u8; 16]) -> Option<AeTitle> {
     AeTitle::parse(text.trim_end_matches('\0')).ok()
 }
 
-fn consider(proposed: &Proposed, unknown: UnknownSopClasses) -> Result<Context, u8> {
+/// What may be asked for on an association.
+#[derive(Debug, Clone, Copy)]
+struct Offered {
+    unknown: UnknownSopClasses,
+    storage: bool,
+    commitment: bool,
+}
+
+impl Offered {
+    fn takes(self, abstract_syntax: &str) -> bool {
+        match abstract_syntax {
+            uids::VERIFICATION => true,
+            uids::STORAGE_COMMITMENT_PUSH_MODEL => self.commitment,
+            other => self.storage && is_supported(other, self.unknown),
+        }
+    }
+}
+
+/// What the data sets of Storage Commitment are encoded in.
+const PLAIN_SYNTAXES: [&str; 2] = [
+    uids::IMPLICIT_VR_LITTLE_ENDIAN,
+    uids::EXPLICIT_VR_LITTLE_ENDIAN,
+];
+
+fn consider(proposed: &Proposed, offered: Offered) -> Result<Context, u8> {
     // PS3.8 table 9-13: odd. The others of the same request are none the worse for it.
     if proposed.id.is_multiple_of(2) {
         return Err(NO_REASON);
     }
     let abstract_syntax = name(&proposed.abstract_syntax)
-        .filter(|uid| is_supported(uid, unknown))
+        .filter(|uid| offered.takes(uid))
         .ok_or(ABSTRACT_SYNTAX_NOT_SUPPORTED)?;
-    let transfer_syntax = choose(proposed).ok_or(TRANSFER_SYNTAXES_NOT_SUPPORTED)?;
+    let transfer_syntax = if abstract_syntax == uids::STORAGE_COMMITMENT_PUSH_MODEL {
+        first_of(proposed, &PLAIN_SYNTAXES)
+    } else {
+        choose(proposed)
+    };
+    let transfer_syntax = transfer_syntax.ok_or(TRANSFER_SYNTAXES_NOT_SUPPORTED)?;
     Ok(Context {
         abstract_syntax: abstract_syntax.to_owned(),
         transfer_syntax,
@@ -176,6 +229,7 @@ fn acceptance(
     contexts: &BTreeMap<u8, Context>,
     results: &[(u8, u8, &str)],
     max_pdu_bytes: u32,
+    from_archive: bool,
 ) -> Vec<u8> {
     let mut user = Vec::with_capacity(160);
     put(&mut user, 0x51, &max_pdu_bytes.to_be_bytes());
@@ -184,15 +238,18 @@ fn acceptance(
         // One operation at a time, each way (PS3.7 table D.3-8).
         put(&mut user, 0x53, &[0, 1, 0, 1]);
     }
-    for (class, peer_is_scu) in &request.roles {
-        let Some(class) = name(class) else { continue };
+    for role in &request.roles {
+        let Some(class) = name(&role.class) else {
+            continue;
+        };
         if contexts
             .values()
             .any(|context| context.abstract_syntax == class)
         {
-            // The peer may send, and never receive (PS3.7 table D.3-10).
+            // The peer may send, and never receive (PS3.7 table D.3-10); the archive may report.
             let length = (class.len() as u16).to_be_bytes();
-            let roles = [u8::from(*peer_is_scu), 0];
+            let reports = from_archive && class == uids::STORAGE_COMMITMENT_PUSH_MODEL;
+            let roles = [u8::from(role.scu), u8::from(reports && role.scp)];
             put(
                 &mut user,
                 0x54,
@@ -222,7 +279,7 @@ fn acceptance(
 
 /// Type, reserved byte, length, value. No value here comes near the 64 KiB that the length allows:
 /// 128 roles of 70 bytes are the most.
-fn put(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
     out.extend_from_slice(&[kind, 0]);
     out.extend_from_slice(&(value.len() as u16).to_be_bytes());
     out.extend_from_slice(value);
@@ -236,8 +293,8 @@ pub(crate) fn rejection(source: AssociationRJSource) -> AssociationRJ {
 }
 
 /// Verification, and the storage SOP classes of the standard (PS3.4 annex B.5). With `Accept` also
-/// private ones and such of the standard's storage arc as are newer than our list; other services,
-/// above all Storage Commitment, never.
+/// private ones and such of the standard's storage arc as are newer than our list; other services
+/// never. Storage Commitment is not among them: [`Offered`] alone decides about it.
 fn is_supported(abstract_syntax: &str, unknown: UnknownSopClasses) -> bool {
     let known = abstract_syntax == uids::VERIFICATION || STORAGE_CLASSES.contains(&abstract_syntax);
     known
@@ -249,13 +306,14 @@ fn is_supported(abstract_syntax: &str, unknown: UnknownSopClasses) -> bool {
 
 /// The sender's first choice among what we decode, else among what we can only keep.
 fn choose(proposed: &Proposed) -> Option<&'static str> {
-    let first = |known: &'static [&'static str]| {
-        proposed.transfer_syntaxes().find_map(|uid| {
-            let uid = name(&uid)?;
-            known.iter().copied().find(|known| *known == uid)
-        })
-    };
-    first(&TRANSFER_SYNTAXES).or_else(|| first(&LAST_RESORT))
+    first_of(proposed, &TRANSFER_SYNTAXES).or_else(|| first_of(proposed, &LAST_RESORT))
+}
+
+fn first_of(proposed: &Proposed, known: &'static [&'static str]) -> Option<&'static str> {
+    proposed.transfer_syntaxes().find_map(|uid| {
+        let uid = name(&uid)?;
+        known.iter().copied().find(|known| *known == uid)
+    })
 }
 
 /// As for a presentation context, for an object that comes without one.
@@ -383,7 +441,7 @@ mod tests {
         let results: Vec<_> = (0..128)
             .map(|n| (2 * n + 1, ACCEPTANCE, uids::EXPLICIT_VR_LITTLE_ENDIAN))
             .collect();
-        let answer = acceptance(&request, &contexts, &results, 1 << 17);
+        let answer = acceptance(&request, &contexts, &results, 1 << 17, false);
         let read = dicom_ul::pdu::read_pdu(&answer[..], 1 << 17, true).unwrap();
         let Some(dicom_ul::pdu::Pdu::AssociationAC(read)) = read else {
             panic!("{read:?}")

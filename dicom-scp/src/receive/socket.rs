@@ -13,6 +13,8 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Where we call.
+    Called(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Socket {
@@ -23,6 +25,7 @@ impl Socket {
         let tcp = match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::Called(tls) => tls.get_ref().0,
         };
         drop(socket2::SockRef::from(tcp).set_tcp_quickack(true));
     }
@@ -37,6 +40,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Called(tls) => Pin::new(tls).poll_read(cx, buf),
         }
     }
 }
@@ -50,6 +54,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Called(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
 
@@ -57,6 +62,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Called(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -64,6 +70,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Called(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! came.
 
 use bytes::BytesMut;
-use cloister_dimse::pdu::{self, HEADER_BYTES, Incoming, PduError};
+use cloister_dimse::pdu::{self, HEADER_BYTES, Incoming, PduError, Phase};
 use dicom_ul::pdu::{AbortRQServiceProviderReason, AbortRQSource, Pdu, write_pdu};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -13,6 +13,8 @@ use super::socket::Socket;
 /// Room for one read: of a stranger, and of a sender.
 const FIRST_READ_BYTES: usize = 4 << 10;
 const READ_BYTES: usize = 128 << 10;
+/// Data of one PDU where the peer takes any length.
+const DATA_BYTES: usize = 64 << 10;
 /// How long an answer may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long, and how much, is read from a peer that was turned away: closing with unread bytes
@@ -57,7 +59,7 @@ pub(crate) struct Wire {
     max_pdu_bytes: u32,
     /// Longest PDU that the peer takes.
     peer_max_bytes: u32,
-    associated: bool,
+    phase: Phase,
     exceeded: bool,
 }
 
@@ -68,14 +70,22 @@ impl Wire {
             buffer: BytesMut::new(),
             max_pdu_bytes,
             peer_max_bytes: u32::MAX,
-            associated: false,
+            phase: Phase::Accepting,
             exceeded: false,
+        }
+    }
+
+    /// The first PDU to come is an answer.
+    pub(crate) fn calling(socket: Socket, max_pdu_bytes: u32) -> Self {
+        Self {
+            phase: Phase::Calling,
+            ..Self::new(socket, max_pdu_bytes)
         }
     }
 
     /// From now on P-DATA may come, and goes in PDUs of at most `peer_max_bytes` (0 = any).
     pub(crate) fn associated(&mut self, peer_max_bytes: u32) {
-        self.associated = true;
+        self.phase = Phase::Associated;
         if peer_max_bytes > 0 {
             self.peer_max_bytes = peer_max_bytes;
         }
@@ -91,7 +101,7 @@ impl Wire {
                 return Ok(pdu::decode(pdu)?);
             }
             self.socket.quickack();
-            let room = if self.associated {
+            let room = if self.phase == Phase::Associated {
                 READ_BYTES
             } else {
                 FIRST_READ_BYTES
@@ -110,9 +120,9 @@ impl Wire {
 
     /// Length of the PDU at the front, as soon as it is known to be acceptable.
     fn length(&mut self) -> Result<Option<usize>, WireError> {
-        let length = pdu::length(&self.buffer, self.associated, self.max_pdu_bytes)?;
+        let length = pdu::length(&self.buffer, self.phase, self.max_pdu_bytes)?;
         let exceeds = length.is_some_and(|length| length > self.max_pdu_bytes as usize);
-        if exceeds && self.associated && !self.exceeded {
+        if exceeds && self.phase == Phase::Associated && !self.exceeded {
             self.exceeded = true;
             tracing::warn!(
                 length,
@@ -149,6 +159,35 @@ impl Wire {
             bytes.extend_from_slice(part);
         }
         self.write(&bytes).await
+    }
+
+    /// Sends a piece of a data set. `last` only with the last one.
+    pub(crate) async fn data(
+        &mut self,
+        context: u8,
+        data: &[u8],
+        last: bool,
+    ) -> Result<(), WireError> {
+        let most = (self.peer_max_bytes as usize)
+            .saturating_sub(6)
+            .min(DATA_BYTES)
+            & !1;
+        if most == 0 {
+            return Err(WireError::Malformed);
+        }
+        let mut left = data.len();
+        for part in data.chunks(most) {
+            left -= part.len();
+            let control = if left == 0 && last { 2 } else { 0 };
+            let mut bytes = Vec::with_capacity(part.len() + 12);
+            bytes.extend_from_slice(&[4, 0]);
+            bytes.extend_from_slice(&(part.len() as u32 + 6).to_be_bytes());
+            bytes.extend_from_slice(&(part.len() as u32 + 2).to_be_bytes());
+            bytes.extend_from_slice(&[context, control]);
+            bytes.extend_from_slice(part);
+            self.write(&bytes).await?;
+        }
+        Ok(())
     }
 
     /// Sends whole PDUs in one write.

@@ -4,6 +4,7 @@
 use super::record::Record;
 use super::sealed::{SealedReader, Slot};
 use super::worklist::ObjectState;
+use super::worklist::commitment::{Leave, Leaver};
 use super::{Id, Spool, sealed};
 use crate::error::SpoolError;
 
@@ -13,21 +14,25 @@ impl Spool {
     pub(crate) async fn erase_study(
         &self,
         study: Id,
+        by: Leaver,
         still: impl FnOnce(&super::Worklist) -> Option<Record>,
     ) -> Result<Option<u32>, SpoolError> {
         let alone = self.alone().await;
-        let (record, objects, cleared) = {
+        let (record, objects, cleared, leave) = {
             let worklist = self.worklist();
             let Some(record) = still(&worklist) else {
                 return Ok(None);
             };
             let of_study = worklist.objects_of(study);
+            let Some(leave) = worklist.leave(&of_study, by) else {
+                return Ok(None);
+            };
             let objects: Vec<Id> = of_study.iter().map(|object| object.stored.object).collect();
             let cleared = of_study.iter().filter_map(|object| match object.state {
                 ObjectState::Cleared { file, .. } => Some(file),
                 _ => None,
             });
-            (record, objects, cleared.collect::<Vec<_>>())
+            (record, objects, cleared.collect::<Vec<_>>(), leave)
         };
         self.append(record).await?;
         let count = objects.len() as u32;
@@ -36,7 +41,7 @@ impl Spool {
             // The study's key first: without it nothing of the rest can be opened.
             sealed::destroy(&spool.0.disk, &spool.0.dir.join("keys"), study)?;
             spool.0.disk.sync_dir(&spool.0.dir.join("keys"))?;
-            spool.destroy_all(&objects, &cleared)
+            spool.destroy_all(&objects, &cleared, &leave)
         });
         let destroyed = self.over(destroyed.await);
         drop(alone);
@@ -54,7 +59,7 @@ impl Spool {
         record: Record,
     ) -> Result<bool, SpoolError> {
         let alone = self.alone().await;
-        let study = {
+        let (study, leave) = {
             let worklist = self.worklist();
             let entry = worklist.object(object);
             let Some(entry) =
@@ -62,7 +67,10 @@ impl Spool {
             else {
                 return Ok(false);
             };
-            entry.stored.study
+            let Some(leave) = worklist.leave(&[entry], Leaver::Operator) else {
+                return Ok(false);
+            };
+            (entry.stored.study, leave)
         };
         self.append(record).await?;
         let orphaned = self.worklist().study(study).is_none();
@@ -72,7 +80,7 @@ impl Spool {
                 sealed::destroy(&spool.0.disk, &spool.0.dir.join("keys"), study)?;
                 spool.0.disk.sync_dir(&spool.0.dir.join("keys"))?;
             }
-            spool.destroy_all(&[object], &[])
+            spool.destroy_all(&[object], &[], &leave)
         });
         let destroyed = self.over(destroyed.await);
         drop(alone);
@@ -92,7 +100,13 @@ impl Spool {
         })
     }
 
-    fn destroy_all(&self, objects: &[Id], cleared: &[Id]) -> Result<(), SpoolError> {
+    /// `Leave` is what the archive's word, or its absence from the configuration, gives.
+    fn destroy_all(
+        &self,
+        objects: &[Id],
+        cleared: &[Id],
+        _leave: &Leave,
+    ) -> Result<(), SpoolError> {
         for (dir, ids) in [(self.objects(), objects), (self.cleared(), cleared)] {
             for id in ids {
                 let length = sealed::destroy(&self.0.disk, &dir, *id)?;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Id;
+use super::worklist::commitment::Relayed;
 use super::worklist::{Forgotten, Snapshot};
 use crate::quarantine::{DeadReason, Reason};
 
@@ -78,6 +79,8 @@ pub(crate) enum Record {
     },
     /// A study as it stood when the log was compacted.
     Snapshot(Box<Snapshot>),
+    /// About the archive and those who ask for its commitment.
+    Relayed { relayed: Box<Relayed> },
 }
 
 /// An acknowledged object.
@@ -97,6 +100,9 @@ pub(crate) struct StoredRecord {
     pub(crate) at_unix_ms: i64,
     /// The same SOP Instance UID came before with other bytes.
     pub(crate) conflict: bool,
+    /// Absent in the records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sop_class: Option<String>,
 }
 
 mod hex_hash {

@@ -10,8 +10,11 @@ use super::Id;
 use super::record::{Record, StoredRecord, hex_bytes};
 use crate::quarantine::{DeadReason, Reason};
 
+pub(crate) mod commitment;
 mod ending;
 mod snapshot;
+
+use commitment::{Archiving, Relay};
 
 pub(crate) use ending::Keep;
 pub(crate) use snapshot::Snapshot;
@@ -24,6 +27,9 @@ pub(crate) struct Object {
     pub(crate) state: ObjectState,
     /// Processes that began to work on it and have not said what became of it.
     pub(crate) attempts: BTreeSet<Id>,
+    /// How far it is on its way to the archive.
+    #[serde(default)]
+    pub(crate) archiving: Archiving,
 }
 
 /// How far an object came.
@@ -169,6 +175,7 @@ pub(crate) struct Worklist {
     instances: HashMap<[u8; 32], Vec<[u8; 32]>>,
     studies: BTreeMap<Id, Study>,
     forgotten: BTreeMap<Id, Forgotten>,
+    relay: Relay,
 }
 
 impl Worklist {
@@ -263,6 +270,7 @@ impl Worklist {
                 left,
             } => self.erased(study, &objects, left),
             Record::Snapshot(snapshot) => self.restore(sequence, *snapshot),
+            Record::Relayed { relayed } => self.relayed(*relayed),
         }
     }
 
@@ -293,6 +301,7 @@ impl Worklist {
                 stored,
                 state,
                 attempts,
+                archiving: Archiving::default(),
             },
         );
     }
@@ -477,6 +486,7 @@ mod tests {
             bytes: 1,
             at_unix_ms: 0,
             conflict,
+            sop_class: None,
         })
     }
 

@@ -27,6 +27,7 @@ use crate::spool::record::{Record, now_unix_ms};
 use crate::spool::sealed::{SealedReader, Slot};
 use crate::spool::space::Limits;
 use crate::spool::worklist::ObjectState;
+use crate::spool::worklist::commitment::Leaver;
 use crate::spool::{Id, Spool};
 use crate::store::{Store, store};
 use crate::vault::Vault;
@@ -213,7 +214,9 @@ impl Run<'_> {
             if let Some(recorder) = self.recorder {
                 recorder.note(ERASING);
             }
-            let erased = spool.erase_study(id, |list| list.erasure(id, now_unix_ms()));
+            let erased = spool.erase_study(id, Leaver::Retention, |list| {
+                list.erasure(id, now_unix_ms())
+            });
             drop(erased.await);
         }
         drop(spool.compact().await);
@@ -491,7 +494,7 @@ async fn two_senders_and_an_erasure_at_the_same_time() {
         let (first, second, erasure) = tokio::join!(
             run.send(&opened, &late[0]),
             run.send(&opened, &late[1]),
-            spool.erase_study(id, |list| {
+            spool.erase_study(id, Leaver::Retention, |list| {
                 // Only what was there before; a later film is nobody's to erase.
                 let whole = list.objects_of(id).len() == 1;
                 whole.then(|| list.erasure(id, now_unix_ms())).flatten()

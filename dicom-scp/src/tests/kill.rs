@@ -37,7 +37,7 @@ async fn a_room_to_be_killed() {
     .unwrap();
 }
 
-async fn start(site: &Site) -> Child {
+pub(super) async fn start(site: &Site) -> Child {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "tests::kill::a_room_to_be_killed"])
         .env(CONFIG, site.dir.path().join("dicom-scp.toml"))

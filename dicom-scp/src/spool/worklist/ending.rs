@@ -1,5 +1,6 @@
 //! How objects and studies leave the worklist, and when they may.
 
+use super::commitment::Leaver;
 use super::{Forgotten, ObjectState, Study, VersionState, Worklist};
 use crate::quarantine::Reason;
 use crate::spool::Id;
@@ -32,6 +33,7 @@ impl Worklist {
         let Some(object) = self.objects.remove(&id) else {
             return;
         };
+        self.remember(&object);
         let counts =
             matches!(object.state, ObjectState::Quarantined { reason, .. } if reason.withholds());
         // A damaged one's are forgotten already, and may be a second copy's by now.
@@ -58,6 +60,7 @@ impl Worklist {
     pub(super) fn erased(&mut self, id: Id, objects: &[Id], left: Forgotten) {
         for object in objects {
             if let Some(object) = self.objects.remove(object) {
+                self.remember(&object);
                 self.forget_content(&object.stored.instance, &object.stored.content);
             }
         }
@@ -110,7 +113,8 @@ impl Worklist {
     }
 
     /// `None` while anything of the study may still have to leave: nothing is erased before its
-    /// report is released, and a dead letter waits for a human.
+    /// report is released and the archive, where there is one, has it; a dead letter waits for a
+    /// human.
     fn over_at(&self, study: &Study, keep: Keep) -> Option<i64> {
         let last = study.versions.last().map(|version| version.state);
         if matches!(last, Some(VersionState::Pending | VersionState::Dead(_))) {
@@ -123,6 +127,9 @@ impl Worklist {
             .map(|version| version.since_unix_ms.saturating_add(keep.forwarded_ms));
         let mut at = released;
         for object in study.objects.values().filter_map(|id| self.objects.get(id)) {
+            if !self.may_go(object, Leaver::Retention) {
+                return None;
+            }
             let until = match object.state {
                 ObjectState::Waiting | ObjectState::Assembled => return None,
                 // Released: without a released version it cannot be cleared and at its end.
@@ -153,6 +160,7 @@ impl Worklist {
 
     /// What was erased long ago is not remembered any more.
     pub(crate) fn forget_old(&mut self, now_unix_ms: i64) {
+        self.forget_remembered(now_unix_ms);
         self.forgotten
             .retain(|_, left| now_unix_ms.saturating_sub(left.at_unix_ms) < FORGOTTEN_MS);
     }
@@ -188,6 +196,7 @@ mod tests {
                 bytes: 1,
                 at_unix_ms: 0,
                 conflict: false,
+                sop_class: None,
             }),
         );
         list.apply(

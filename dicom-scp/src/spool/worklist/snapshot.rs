@@ -63,18 +63,21 @@ impl Worklist {
             objects: Vec::new(),
             left: *left,
         });
-        studies.chain(forgotten).collect()
+        // After the objects that they are about.
+        let relay = self.relay_records().into_iter();
+        studies.chain(forgotten).chain(relay).collect()
     }
 
     /// Records that a snapshot would have.
     pub(crate) fn live_records(&self) -> u64 {
         let pieces = |study: &Study| study.objects.len().div_ceil(PIECE).max(1);
         let studies: usize = self.studies.values().map(pieces).sum();
-        (studies + self.forgotten.len()) as u64
+        (studies + self.forgotten.len() + self.relay_len()) as u64
     }
 
     /// Times of arrival are no part of a snapshot: a study that was quiet before stays quiet.
     pub(crate) fn arrivals_from(&mut self, older: &Self) {
+        self.keep_holding(older);
         for (id, study) in &mut self.studies {
             if let Some(older) = older.studies.get(id) {
                 study.last_arrival = older.last_arrival;
@@ -139,6 +142,7 @@ mod tests {
                 bytes: 1,
                 at_unix_ms,
                 conflict: extra % 4 == 3,
+                sop_class: None,
             }),
             4 => Record::Assembled {
                 study,
