@@ -212,7 +212,7 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
             }
         }
     }
-    let key = gateway.spool.study_key(study)?;
+    let key = gateway.spool.fetch_study_key(study).await?;
     let cleared = clear::cleared_of(&gateway.spool, study, &key)?;
     let (number, at_unix_ms) = (version.number, now_unix_ms());
     let (Some(recipient), false) = (recipient, cleared.is_empty()) else {

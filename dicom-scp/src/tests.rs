@@ -14,3 +14,4 @@ mod scu;
 mod site;
 mod stow;
 mod tls;
+mod token;

@@ -68,7 +68,8 @@ impl AesKey {
         let purpose = purpose.to_vec();
         let plain = Zeroizing::new(plain.to_vec());
         self.0.call(move |connection| {
-            let sealed = connection.with_key(|session, key| encrypt(session, key, &purpose, &plain))?;
+            let sealed =
+                connection.with_key(|session, key| encrypt(session, key, &purpose, &plain))?;
             Ok(sealed?)
         })
     }
@@ -88,8 +89,8 @@ impl AesKey {
             let Some((nonce, body)) = sealed.split_first_chunk::<NONCE_BYTES>() else {
                 return Err(TokenError::Opening);
             };
-            let opened =
-                connection.with_key(|session, key| decrypt(session, key, *nonce, &purpose, body))?;
+            let opened = connection
+                .with_key(|session, key| decrypt(session, key, *nonce, &purpose, body))?;
             match opened {
                 Ok(plain) => Ok(plain),
                 // Data that is called damaged is given up for good, so the token has to prove that it
@@ -171,7 +172,9 @@ fn check(session: &Session, key: ObjectHandle, allow_extractable: bool) -> Resul
         return Err(TokenError::KeyUnfit("it is not an AES key of 32 bytes"));
     }
     if !encrypts || !decrypts {
-        return Err(TokenError::KeyUnfit("CKA_ENCRYPT and CKA_DECRYPT are not set"));
+        return Err(TokenError::KeyUnfit(
+            "CKA_ENCRYPT and CKA_DECRYPT are not set",
+        ));
     }
     if !(kept && hidden) && !allow_extractable {
         return Err(TokenError::KeyExtractable);

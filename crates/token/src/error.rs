@@ -113,9 +113,10 @@ pub(crate) fn may_be_the_data(error: &Error) -> bool {
 impl From<Error> for TokenError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid, _) => {
-                Self::PinIncorrect
-            }
+            Error::Pkcs11(
+                RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid,
+                _,
+            ) => Self::PinIncorrect,
             Error::Pkcs11(
                 RvError::PinLocked | RvError::PinExpired | RvError::UserPinNotInitialized,
                 _,

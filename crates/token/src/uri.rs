@@ -130,10 +130,7 @@ mod tests {
         // A zero byte is refused in a value, as in a name.
         assert!(text.parse::<TokenUri>().is_err());
         let uri: TokenUri = text.replace("%00", "%01").parse().unwrap();
-        assert_eq!(
-            uri.token.as_deref(),
-            Some("The Software PKCS#11 Softtoken")
-        );
+        assert_eq!(uri.token.as_deref(), Some("The Software PKCS#11 Softtoken"));
         assert_eq!(uri.id.as_deref(), Some(&[0x69, 1, 0x95][..]));
         assert_eq!(uri.module_path.as_deref(), Some("/usr/lib/p11.so"));
         assert_eq!(uri.pin_source.as_deref(), Some("file:/etc/pin"));

@@ -8,13 +8,12 @@ use cryptoki::error::Error;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 
+use crate::TokenError;
 use crate::error::is_lost;
 use crate::session::Place;
-use crate::TokenError;
 
 /// Finds the key, and says what is wrong with it.
-pub(crate) type Find =
-    Box<dyn Fn(&Place, &Session) -> Result<ObjectHandle, TokenError> + Send>;
+pub(crate) type Find = Box<dyn Fn(&Place, &Session) -> Result<ObjectHandle, TokenError> + Send>;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

@@ -10,12 +10,16 @@ use cryptoki::types::AuthPin;
 
 mod softhsm;
 
-use softhsm::{PIN, destroy_key, enter_wrong_pin, inside, make_key, make_token, module, run, writing};
+use softhsm::{
+    PIN, destroy_key, enter_wrong_pin, inside, make_key, make_token, module, run, writing,
+};
 
 fn place(token: &str, key: &str, pin: &str) -> Place {
     Place {
         module: module().unwrap(),
-        uri: format!("pkcs11:token={token};object={key}").parse().unwrap(),
+        uri: format!("pkcs11:token={token};object={key}")
+            .parse()
+            .unwrap(),
         pin: Arc::new(Pin::from_file(&pin.as_bytes().to_vec().into()).unwrap()),
     }
 }
@@ -40,19 +44,33 @@ fn inside_keys() {
     for key in ["one", "two"] {
         make_key("site", key, 32, false);
     }
-    let (one, two) = (open("site", "one", PIN).unwrap(), open("site", "two", PIN).unwrap());
+    let (one, two) = (
+        open("site", "one", PIN).unwrap(),
+        open("site", "two", PIN).unwrap(),
+    );
     assert_eq!(format!("{one:?}"), "AesKey");
     let sealed = one.seal(b"purpose", &[7; 32]).unwrap();
     assert_eq!(sealed.len(), 12 + 32 + 16);
     assert_ne!(sealed, one.seal(b"purpose", &[7; 32]).unwrap());
     assert_eq!(*one.open_sealed(b"purpose", &sealed).unwrap(), [7; 32]);
     assert_eq!(one.open_sealed(b"other", &sealed), Err(TokenError::Opening));
-    assert_eq!(two.open_sealed(b"purpose", &sealed), Err(TokenError::Opening));
+    assert_eq!(
+        two.open_sealed(b"purpose", &sealed),
+        Err(TokenError::Opening)
+    );
     for at in 0..sealed.len() {
         let mut changed = sealed.clone();
         changed[at] ^= 1;
-        assert_eq!(one.open_sealed(b"purpose", &changed), Err(TokenError::Opening), "{at}");
-        assert_eq!(one.open_sealed(b"purpose", &sealed[..at]), Err(TokenError::Opening), "{at}");
+        assert_eq!(
+            one.open_sealed(b"purpose", &changed),
+            Err(TokenError::Opening),
+            "{at}"
+        );
+        assert_eq!(
+            one.open_sealed(b"purpose", &sealed[..at]),
+            Err(TokenError::Opening),
+            "{at}"
+        );
     }
     // What holds keys is some kilobytes.
     let long = vec![3; 4000];
@@ -138,7 +156,11 @@ fn inside_pin() {
     // As a service manager would.
     for pin in ["not-the-pin", PIN] {
         let error = open("site", "good", pin).unwrap_err();
-        assert_eq!(error, TokenError::PinDoubtful, "the token has had one wrong PIN");
+        assert_eq!(
+            error,
+            TokenError::PinDoubtful,
+            "the token has had one wrong PIN"
+        );
     }
     // By hand, with the right one.
     drop(writing("site"));

@@ -14,9 +14,9 @@ use cloister_runtime::ConfigError;
 use cloister_tls::{Binding, ServerFiles, SpiffeId, TlsFiles};
 use serde::Deserialize;
 
+use super::keys::{Keys, Pkcs11, Secrets};
 use super::{
-    Config, KeyFiles, KeySource, ReceiveConfig, SidecarConfig, StowConfig, StudyConfig, TlsListen,
-    UnknownSopClasses,
+    Config, ReceiveConfig, SidecarConfig, StowConfig, StudyConfig, TlsListen, UnknownSopClasses,
 };
 use crate::route::{self, Pattern, Routes};
 use crate::spool::space::Limits;
@@ -41,6 +41,7 @@ pub(super) struct Raw {
     dimse_tls: Option<DoorFiles>,
     stow: Option<Stow>,
     keys: Keys,
+    pkcs11: Option<Pkcs11>,
     directory: Directory,
     #[serde(default)]
     route: Route,
@@ -212,17 +213,6 @@ struct Control {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys {
-    wrapping: String,
-    #[serde(default)]
-    wrapping_previous: Vec<String>,
-    pseudonym: String,
-    manifest_signing: String,
-    audit_signing: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Directory {
     file: PathBuf,
     enrolment_key: PathBuf,
@@ -271,29 +261,6 @@ impl Rule {
             ));
         }
         Ok(rule)
-    }
-}
-
-/// Turns the configuration's words for a secret into its file: `credential:NAME` is one in the folder
-/// that systemd names, anything else a path.
-pub(super) struct Secrets<'a> {
-    pub(super) base: &'a Path,
-    pub(super) credentials: Option<PathBuf>,
-}
-
-impl Secrets<'_> {
-    pub(super) fn source(&self, key: &str, text: &str) -> Result<KeySource, ConfigError> {
-        let Some(name) = text.strip_prefix("credential:") else {
-            return Ok(KeySource(self.base.join(text)));
-        };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-            return Err(ConfigError::invalid(key, "no name of a credential"));
-        }
-        let dir = self.credentials.as_ref();
-        let dir = dir
-            .ok_or_else(|| ConfigError::invalid(key, "systemd names no $CREDENTIALS_DIRECTORY"))?;
-        Ok(KeySource(dir.join(name)))
     }
 }
 
@@ -432,7 +399,10 @@ fn titles(key: &str, texts: &[String]) -> Result<Vec<AeTitle>, ConfigError> {
     texts.iter().map(|text| title(key, text)).collect()
 }
 
-fn positive<T: PartialOrd + Default + Copy>(key: &str, value: T) -> Result<T, ConfigError> {
+pub(super) fn positive<T: PartialOrd + Default + Copy>(
+    key: &str,
+    value: T,
+) -> Result<T, ConfigError> {
     if value > T::default() {
         Ok(value)
     } else {
@@ -622,10 +592,7 @@ impl Raw {
             base,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         };
-        let previous = self.keys.wrapping_previous.iter();
-        let wrapping_previous = previous
-            .map(|text| secrets.source("keys.wrapping_previous", text))
-            .collect::<Result<Vec<_>, _>>()?;
+        let keys = self.keys.check(&secrets, self.pkcs11.as_ref())?;
         let own = rustix::process::geteuid().as_raw();
         // The socket's mode is 0600: nobody else would ever get that far.
         let foreign = |uid: &&u32| **uid != own && **uid != 0;
@@ -660,14 +627,7 @@ impl Raw {
             stow,
             admin: self.listen.admin,
             receive,
-            keys: KeyFiles {
-                wrapping: secrets.source("keys.wrapping", &self.keys.wrapping)?,
-                wrapping_previous,
-                pseudonym: secrets.source("keys.pseudonym", &self.keys.pseudonym)?,
-                manifest_signing: secrets
-                    .source("keys.manifest_signing", &self.keys.manifest_signing)?,
-                audit_signing: secrets.source("keys.audit_signing", &self.keys.audit_signing)?,
-            },
+            keys,
             directory_file: base.join(self.directory.file),
             enrolment_key: base.join(self.directory.enrolment_key),
             routes,
@@ -689,6 +649,6 @@ impl Raw {
     }
 }
 
-fn millis(key: &str, value: u64) -> Result<Duration, ConfigError> {
+pub(super) fn millis(key: &str, value: u64) -> Result<Duration, ConfigError> {
     positive(key, value).map(Duration::from_millis)
 }

@@ -8,6 +8,7 @@ use cloister_phi::Pseudonym;
 
 use super::{Answer, Desk, Done, Identity, QuarantineRequest, StudyRequest, VaultRequest};
 use crate::error::SpoolError;
+use crate::keys::KeyError;
 use crate::metric::{self, Erased, Operated};
 use crate::spool::Id;
 use crate::spool::record::{Record, now_unix_ms};
@@ -332,7 +333,9 @@ impl Operation<'_> {
         });
         let checked = task.await.map_err(|_| Refused::Failed)?;
         let checked = match checked {
-            Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Record { .. }) if !write => {
+            Err(
+                SpoolError::Sealed | SpoolError::Key(KeyError::Opening) | SpoolError::Record { .. },
+            ) if !write => {
                 return Err(Refused::Senseless(
                     "the file is damaged, cut, or sealed under another wrapping key",
                 ));

@@ -202,6 +202,8 @@ pub(super) struct Site {
     pub(super) authority: Authority,
     /// Receiving ports of `[listen]`.
     pub(super) listen: String,
+    /// Lines of `[keys]`.
+    pub(super) wrapping: String,
     sidecar: SocketAddr,
     serving: JoinHandle<()>,
     /// More tables for the configuration.
@@ -287,6 +289,7 @@ impl Site {
             gateway_key,
             audit_key,
             authority,
+            wrapping: "wrapping = \"wrapping.key\"".to_owned(),
             listen: "dimse = \"127.0.0.1:0\"".to_owned(),
             sidecar,
             serving,
@@ -346,7 +349,7 @@ admin = "127.0.0.1:0"
 [receive]
 {receive}
 [keys]
-wrapping = "wrapping.key"
+{}
 pseudonym = "pseudonym.key"
 manifest_signing = "manifest.key"
 audit_signing = "audit.key"
@@ -371,6 +374,7 @@ retry_max_ms = 200
 {}
 "#,
             self.listen,
+            self.wrapping,
             self.sidecar.port(),
             self.tables.lock().unwrap(),
         );

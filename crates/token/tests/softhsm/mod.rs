@@ -78,9 +78,8 @@ pub(crate) fn softhsm() -> Pkcs11 {
 pub(crate) fn make_token(label: &str) {
     let module = softhsm();
     let slots = module.get_all_slots().unwrap();
-    let free = |slot: &&cryptoki::slot::Slot| {
-        !module.get_token_info(**slot).unwrap().token_initialized()
-    };
+    let free =
+        |slot: &&cryptoki::slot::Slot| !module.get_token_info(**slot).unwrap().token_initialized();
     let slot = *slots.iter().find(free).unwrap();
     let so = AuthPin::new(SO_PIN.into());
     module.init_token(slot, &so, label).unwrap();
