@@ -10,9 +10,7 @@ use cryptoki::types::AuthPin;
 
 mod softhsm;
 
-use softhsm::{
-    PIN, destroy_key, enter_wrong_pin, inside, make_key, make_token, module, run, writing,
-};
+use softhsm::{PIN, destroy_key, inside, make_key, make_token, module, run, writing};
 
 fn place(token: &str, key: &str, pin: &str) -> Place {
     Place {
@@ -134,6 +132,14 @@ fn inside_errors() {
     }
     make_token("site");
     assert_eq!(error("site", "good"), TokenError::TokenAmbiguous);
+}
+
+/// Types a wrong PIN.
+fn enter_wrong_pin(token: &str) {
+    let session = writing(token);
+    drop(session.logout());
+    let wrong = session.login(UserType::User, Some(&AuthPin::new("wrong".into())));
+    assert!(wrong.is_err());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::{Answer, Desk, Done, Identity, QuarantineRequest, StudyRequest, Vault
 use crate::error::SpoolError;
 use crate::keys::KeyError;
 use crate::metric::{self, Erased, Operated};
+use crate::quarantine::about;
 use crate::spool::Id;
 use crate::spool::record::{Record, now_unix_ms};
 use crate::spool::worklist::{Object, ObjectState, Version, VersionState, Worklist};
@@ -233,7 +234,7 @@ impl Operation<'_> {
         let object = named(object)?;
         // Nobody purges it meanwhile.
         let held = self.desk.spool.hold().await;
-        {
+        let event = {
             let worklist = self.desk.spool.worklist();
             let entry = worklist.object(object).ok_or(Refused::NotFound)?;
             let ObjectState::Quarantined { reason, .. } = entry.state else {
@@ -242,8 +243,9 @@ impl Operation<'_> {
             if let Some(why) = reason.not_releasable() {
                 return Err(Refused::Senseless(why));
             }
-        }
-        self.audited(Event::new(Action::QuarantineReleased)).await?;
+            about_entry(Action::QuarantineReleased, &worklist, entry)
+        };
+        self.audited(event).await?;
         let at_unix_ms = now_unix_ms();
         let record = Record::Released { object, at_unix_ms };
         self.desk.spool.append(record).await?;
@@ -254,14 +256,15 @@ impl Operation<'_> {
     async fn purge(&self, object: &str) -> Result<Answer, Refused> {
         self.allowed()?;
         let object = named(object)?;
-        {
+        let event = {
             let worklist = self.desk.spool.worklist();
             let entry = worklist.object(object).ok_or(Refused::NotFound)?;
             if !matches!(entry.state, ObjectState::Quarantined { .. }) {
                 return Err(Refused::NotInQuarantine);
             }
-        }
-        self.audited(Event::new(Action::QuarantinePurged)).await?;
+            about_entry(Action::QuarantinePurged, &worklist, entry)
+        };
+        self.audited(event).await?;
         let at_unix_ms = now_unix_ms();
         let record = Record::Purged { object, at_unix_ms };
         if !self.desk.spool.erase_object(object, record).await? {
@@ -347,6 +350,17 @@ impl Operation<'_> {
             records: checked.records,
             generation: checked.generation,
         }))
+    }
+}
+
+/// Names the object, and its study once that has a pseudonym.
+fn about_entry(action: Action, worklist: &Worklist, entry: &Object) -> Event {
+    let event = about(Event::new(action), entry.stored.object);
+    let study = worklist.study(entry.stored.study);
+    let pseudonym = study.and_then(|study| study.pseudonym.as_deref());
+    match pseudonym.map(Pseudonym::parse) {
+        Some(Ok(pseudonym)) => event.study(pseudonym),
+        _ => event,
     }
 }
 

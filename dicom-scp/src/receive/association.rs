@@ -373,6 +373,8 @@ pub(super) fn reason(status: Status) -> Reason {
         Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
         Status::SopClassNotSupported => Reason::UnsupportedSopClass,
         Status::TransferSyntaxNotSupported => Reason::UnknownTransferSyntax,
+        Status::Full => Reason::StorageFull,
+        Status::TooLarge => Reason::TooLarge,
         _ => Reason::StorageFailed,
     }
 }
@@ -388,7 +390,7 @@ pub(super) fn answered(status: Status) -> Answered {
     match status {
         Status::DataSetMismatch => Answered::Mismatch,
         Status::CannotUnderstand => Answered::Unparseable,
-        Status::OutOfResources => Answered::OutOfResources,
+        Status::OutOfResources | Status::Full | Status::TooLarge => Answered::OutOfResources,
         _ => Answered::Refused,
     }
 }

@@ -30,6 +30,10 @@ pub(crate) enum Status {
     InvalidSopInstance,
     UnrecognizedOperation,
     OutOfResources,
+    /// A700 too: no room, by watermark, by quota, or on the disk itself.
+    Full,
+    /// A700 too: longer than any object that is taken.
+    TooLarge,
     DataSetMismatch,
     CannotUnderstand,
     /// Of STOW-RS alone (PS3.18 table I.2-2): an association negotiates it before.
@@ -43,7 +47,7 @@ impl Status {
             Self::SopClassNotSupported => 0x0122,
             Self::InvalidSopInstance => 0x0117,
             Self::UnrecognizedOperation => 0x0211,
-            Self::OutOfResources => 0xA700,
+            Self::OutOfResources | Self::Full | Self::TooLarge => 0xA700,
             Self::DataSetMismatch => 0xA900,
             Self::CannotUnderstand => 0xC000,
             Self::TransferSyntaxNotSupported => 0xC122,

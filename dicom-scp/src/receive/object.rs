@@ -275,7 +275,7 @@ impl Open {
     fn push(&mut self, data: &[u8]) -> Result<(), Status> {
         self.bytes += data.len() as u64;
         if self.bytes > self.max_bytes {
-            return Err(Status::OutOfResources);
+            return Err(Status::TooLarge);
         }
         self.scan.push(data).map_err(unparseable)?;
         self.content.update(data);
@@ -290,5 +290,8 @@ fn unparseable(error: ScanError) -> Status {
 
 fn storage(error: &SpoolError) -> Status {
     tracing::error!(%error, "An object cannot be spooled.");
-    Status::OutOfResources
+    match error {
+        SpoolError::Full => Status::Full,
+        _ => Status::OutOfResources,
+    }
 }

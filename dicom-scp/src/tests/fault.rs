@@ -166,8 +166,8 @@ impl Run<'_> {
             return Some(note);
         }
         assert_eq!(
-            status,
-            Status::OutOfResources,
+            status.code(),
+            Status::OutOfResources.code(),
             "a fault of the disk is A700"
         );
         *self.outside.refused.lock().unwrap() += 1;

@@ -131,11 +131,3 @@ pub(crate) fn destroy_key(token: &str, label: &str) {
         session.destroy_object(key).unwrap();
     }
 }
-
-/// Types a wrong PIN.
-pub(crate) fn enter_wrong_pin(token: &str) {
-    let session = writing(token);
-    drop(session.logout());
-    let wrong = session.login(UserType::User, Some(&AuthPin::new("wrong".into())));
-    assert!(wrong.is_err());
-}
