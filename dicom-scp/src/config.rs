@@ -161,9 +161,23 @@ use crate::route::Routes;
 use crate::spool::space::Limits;
 use crate::spool::worklist::Keep;
 
+mod doors;
+
 mod keys;
 
 mod raw;
+
+mod receive;
+
+mod redact;
+
+mod route;
+
+mod sidecar;
+
+mod spool;
+
+mod study;
 
 pub(crate) use keys::{KeyFiles, KeySource, WrappingSource};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cloister_audit::Action;
+use cloister_audit::{Action, Event};
 
 use super::scu::{CANARY_ID, CANARY_NAME, Film, Scu};
 use super::site::{Room, Site, poll};
