@@ -176,10 +176,11 @@ fn check(session: &Session, key: ObjectHandle, allow_extractable: bool) -> Resul
             "CKA_ENCRYPT and CKA_DECRYPT are not set",
         ));
     }
-    if !(kept && hidden) && !allow_extractable {
-        return Err(TokenError::KeyExtractable);
+    if allow_extractable || (kept && hidden) {
+        Ok(())
+    } else {
+        Err(TokenError::KeyExtractable)
     }
-    Ok(())
 }
 
 impl fmt::Debug for AesKey {

@@ -89,19 +89,18 @@ impl Connection {
         if let Some(refused) = &self.refused {
             return Err(refused.clone());
         }
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let opened = self.place.log_in().and_then(|session| {
-                    let key = (self.find)(&self.place, &session)?;
-                    Ok((session, key))
-                });
-                opened.inspect_err(|error| {
-                    if error.is_final() {
-                        self.refused = Some(error.clone());
-                    }
-                })?
-            }
+        let open = if let Some(open) = self.open.take() {
+            open
+        } else {
+            let opened = self.place.log_in().and_then(|session| {
+                let key = (self.find)(&self.place, &session)?;
+                Ok((session, key))
+            });
+            opened.inspect_err(|error| {
+                if error.is_final() {
+                    self.refused = Some(error.clone());
+                }
+            })?
         };
         let (session, key) = self.open.insert(open);
         Ok((session, *key))

@@ -39,7 +39,7 @@ impl KeySource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WrappingSource {
     File(KeySource),
-    Token(TokenKey),
+    Token(Box<TokenKey>),
 }
 
 /// An AES-256 key on a PKCS#11 token.
@@ -176,13 +176,13 @@ impl Secrets<'_> {
             }
         };
         let timeout_ms = pkcs11.map_or(ten_seconds_ms(), |table| table.timeout_ms);
-        Ok(WrappingSource::Token(TokenKey {
+        Ok(WrappingSource::Token(Box::new(TokenKey {
             module,
             uri,
             pin,
             allow_extractable: pkcs11.is_some_and(|table| table.allow_extractable),
             timeout: millis("pkcs11.timeout_ms", timeout_ms)?,
-        }))
+        })))
     }
 }
 
