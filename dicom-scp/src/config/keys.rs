@@ -195,7 +195,7 @@ mod tests {
             base: Path::new("/etc/cloister"),
             credentials: Some("/run/credentials/room".into()),
         };
-        let table: Option<Pkcs11> = table.map(|table| toml_of(table));
+        let table: Option<Pkcs11> = table.map(toml_of);
         let source = secrets.wrapping("keys.wrapping", text, table.as_ref());
         source.map_err(|error| error.to_string())
     }
