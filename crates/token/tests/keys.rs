@@ -1,4 +1,5 @@
 //! Against SoftHSM 2, where there is one.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

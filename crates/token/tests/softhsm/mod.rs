@@ -41,12 +41,8 @@ pub(crate) fn run(dir: &Path, name: &str) -> bool {
         dir.join("tokens").display()
     );
     let conf = dir.join("softhsm2.conf");
-    std::fs::File::create(&conf).unwrap();
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(&conf)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
-        .unwrap();
+    let mut file = std::fs::File::create(&conf).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "--nocapture", name])
         .env(CONF, &conf)
