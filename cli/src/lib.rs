@@ -8,6 +8,7 @@ pub mod canary;
 pub mod client;
 pub mod control;
 pub mod installation;
+pub mod modality;
 pub mod opening;
 pub mod pki;
 pub mod recipient;

@@ -149,6 +149,16 @@ impl Pki {
         self.dir.join("ca.key")
     }
 
+    /// Folder of the modalities' certificates.
+    pub fn modalities(&self) -> PathBuf {
+        self.dir.join("modalities")
+    }
+
+    /// Which of them are revoked.
+    pub fn modality_crl(&self) -> PathBuf {
+        self.dir.join("modalities.crl")
+    }
+
     /// TLS certificate of a party: `gateway`, `sidecar`, `ehr`, `clinician`, `auditor`.
     pub fn certificate(&self, party: &str) -> PathBuf {
         self.dir.join(format!("{party}.crt"))

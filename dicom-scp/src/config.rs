@@ -82,6 +82,12 @@
 //! manifest_signing = "pki/manifest-signing.key"  # Ed25519, PKCS#8 PEM
 //! audit_signing = "pki/audit-dicom-scp.key"      # Ed25519, PKCS#8 PEM
 //!
+//! [pkcs11]                             # for wrapping keys on a token, see below
+//! module = "/usr/lib/softhsm/libsofthsm2.so"
+//! pin = "credential:token-pin"         # a 0600 file or a credential; never the PIN itself
+//! allow_extractable = false            # a key that can leave the token protects no better than a file
+//! timeout_ms = 10000                   # of one call; then the object is refused (A700) and the study waits
+//!
 //! [directory]
 //! file = "directory.jsonl"
 //! enrolment_key = "pki/enrolment.pub"
@@ -133,7 +139,7 @@
 //! detector_bundle = "models/text-ppocr"
 //! runtime_library = "libonnxruntime.so"   # absent: the pinned one in the cache
 //! workers = 1
-//! memory_bytes = 4294967296
+//! memory_bytes = 536870912
 //! timeout_ms = 120000
 //!
 //! [sidecar]
@@ -153,6 +159,14 @@
 //! (A-ASSOCIATE-RJ 1/1/3). On the plain port a title that has an `identity` is rejected as well, or
 //! anybody could take it there. `dns:` is one DNS name of the subject alternative name, `cn:` the
 //! only common name of the subject, `sha256:` the certificate itself; there are no wildcards.
+//!
+//! **Keys on a token.** `keys.wrapping` and `keys.wrapping_previous` may name an AES-256 key on a PKCS#11
+//! token by an RFC 7512 URI, `"pkcs11:token=LABEL;object=LABEL"`: also by `serial`, `manufacturer`, `model`
+//! and `id`, and with `?module-path=…&pin-source=…` in place of `[pkcs11]`. It has to be CKA_SENSITIVE, not
+//! CKA_EXTRACTABLE, with CKA_ENCRYPT and CKA_DECRYPT, and the token has to have CKM_AES_GCM. A wrong PIN is
+//! entered once and not again: after that somebody has to log in by hand with the right one. To change to
+//! another key, on a token or not, name it in `wrapping` and the one before in `wrapping_previous`, and run
+//! `cloister vault rotate`.
 //!
 //! **Storage Commitment** (PS3.4 annex J) is a promise of safekeeping that this room cannot give,
 //! because it erases. Without `commitment = "relay"` its SOP class is not negotiated. With it, every
@@ -181,7 +195,25 @@ use crate::spool::worklist::Keep;
 
 pub(crate) mod commitment;
 
+mod doors;
+
+mod keys;
+
 mod raw;
+
+mod receive;
+
+mod redact;
+
+mod route;
+
+mod sidecar;
+
+mod spool;
+
+mod study;
+
+pub(crate) use keys::{KeyFiles, KeySource, WrappingSource};
 
 /// Everything the room needs, parsed.
 #[derive(Debug, Clone)]
@@ -276,32 +308,6 @@ impl ReceiveConfig {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         }
-    }
-}
-
-/// Where the secrets are.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyFiles {
-    pub(crate) wrapping: KeySource,
-    /// Newest first.
-    pub(crate) wrapping_previous: Vec<KeySource>,
-    pub(crate) pseudonym: KeySource,
-    pub(crate) manifest_signing: KeySource,
-    pub(crate) audit_signing: KeySource,
-}
-
-/// A secret's file: named by the configuration, or handed over by systemd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeySource(PathBuf);
-
-impl KeySource {
-    #[cfg(test)]
-    pub(crate) fn file(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 }
 

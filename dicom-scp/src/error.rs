@@ -4,7 +4,7 @@ use std::io;
 
 use cloister_log::LogError;
 
-use crate::keys::KeyError;
+use crate::keys::{KeyError, NotTheKey};
 use crate::quarantine::{DeadReason, Reason};
 use crate::spool::Id;
 
@@ -35,6 +35,12 @@ pub(crate) enum SpoolError {
     Rotated,
     #[error("a sealed file was changed or cut")]
     Sealed,
+}
+
+impl NotTheKey for SpoolError {
+    fn is_not_the_key(&self) -> bool {
+        matches!(self, Self::Key(KeyError::Opening))
+    }
 }
 
 impl From<LogError> for SpoolError {

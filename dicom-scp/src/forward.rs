@@ -73,7 +73,7 @@ pub(crate) async fn forward(
     .await?;
 
     let started = Instant::now();
-    let key = gateway.spool.study_key(study)?;
+    let key = gateway.spool.fetch_study_key(study).await?;
     let submitted = submit(gateway, &parcel, recipient, cleared, key).await;
     metric::step(Step::Forward, started.elapsed());
     match submitted {

@@ -4,20 +4,25 @@
 //! open what they wrapped. The keyring is made at the first start from the pseudonym key: each
 //! purpose has a key of its own, derived with HMAC-SHA-256. The keys that name things in the logs
 //! never change, the one that makes new pseudonyms changes with `cloister vault rotate`.
+//!
+//! A wrapping key may be one on a PKCS#11 token ([`wrapping`]): then nothing is unwrapped without the
+//! token, and every wrapping blocks for as long as the token takes.
 
 use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use aes_gcm::aead::{Aead as _, Payload};
-use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
+use aes_gcm::{Aes256Gcm, KeyInit as _};
+use cloister_token::TokenError;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use self::keyring::Keyring;
-use crate::config::KeySource;
+pub(crate) use self::wrapping::Wrapping;
+use crate::config::{KeySource, WrappingSource};
 
 pub(crate) mod keyring;
+mod wrapping;
 
 /// Bytes of a key.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -35,10 +40,12 @@ pub(crate) type SecretKey = Zeroizing<[u8; KEY_BYTES]>;
 pub(crate) type Mac = Hmac<Sha256>;
 
 /// Why key work failed. Says nothing about the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
     #[error("the key file cannot be read")]
     Unreadable,
+    #[error("the file with the token's PIN cannot be read, or is not of mode 0600")]
+    PinUnreadable,
     #[error("the key file does not hold 32 bytes")]
     Length,
     #[error("no randomness")]
@@ -47,6 +54,18 @@ pub(crate) enum KeyError {
     Opening,
     #[error("encryption failed")]
     Sealing,
+    /// The token could not be asked: says nothing about the data.
+    #[error(transparent)]
+    Token(TokenError),
+}
+
+impl From<TokenError> for KeyError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Opening => Self::Opening,
+            other => Self::Token(other),
+        }
+    }
 }
 
 /// A fresh random key.
@@ -70,62 +89,46 @@ pub(crate) fn mac(key: &[u8; KEY_BYTES]) -> Mac {
     Mac::new_from_slice(key).expect("any length")
 }
 
-/// Encrypts a small value: random nonce, ciphertext, tag.
+/// Encrypts a small value: nonce, ciphertext, tag.
 pub(crate) fn seal_small(
-    cipher: &Aes256Gcm,
+    wrapping: &dyn Wrapping,
     purpose: &[u8],
     plain: &[u8],
 ) -> Result<Vec<u8>, KeyError> {
-    let mut nonce = [0; NONCE_BYTES];
-    getrandom::fill(&mut nonce).map_err(|_| KeyError::Randomness)?;
-    let sealed = cipher.encrypt(
-        &Nonce::from(nonce),
-        Payload {
-            msg: plain,
-            aad: purpose,
-        },
-    );
-    let sealed = sealed.map_err(|_| KeyError::Sealing)?;
-    Ok([&nonce[..], &sealed].concat())
+    wrapping.seal(purpose, plain)
 }
 
 /// Decrypts what [`seal_small`] made for the same purpose.
 pub(crate) fn open_small(
-    cipher: &Aes256Gcm,
+    wrapping: &dyn Wrapping,
     purpose: &[u8],
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let (nonce, body) = sealed
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(KeyError::Opening)?;
-    let plain = cipher.decrypt(
-        &Nonce::from(*nonce),
-        Payload {
-            msg: body,
-            aad: purpose,
-        },
-    );
-    plain.map(Zeroizing::new).map_err(|_| KeyError::Opening)
+    wrapping.open(purpose, sealed)
 }
 
 /// Encrypts a key under another.
 pub(crate) fn wrap(
-    cipher: &Aes256Gcm,
+    wrapping: &dyn Wrapping,
     purpose: &[u8],
     key: &SecretKey,
 ) -> Result<[u8; WRAPPED_BYTES], KeyError> {
-    seal_small(cipher, purpose, key.as_ref())?
+    seal_small(wrapping, purpose, key.as_ref())?
         .try_into()
         .map_err(|_| KeyError::Sealing)
 }
 
 /// Decrypts a key.
 pub(crate) fn unwrap(
-    cipher: &Aes256Gcm,
+    wrapping: &dyn Wrapping,
     purpose: &[u8],
     wrapped: &[u8],
 ) -> Result<SecretKey, KeyError> {
-    let plain = open_small(cipher, purpose, wrapped)?;
+    // An empty slot; no token is asked about it.
+    if wrapped.iter().all(|byte| *byte == 0) {
+        return Err(KeyError::Opening);
+    }
+    let plain = open_small(wrapping, purpose, wrapped)?;
     let key: &[u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| KeyError::Opening)?;
     Ok(Zeroizing::new(*key))
 }
@@ -133,28 +136,35 @@ pub(crate) fn unwrap(
 /// The room's keys.
 pub(crate) struct Keys {
     /// Newest first.
-    wrappings: Vec<Aes256Gcm>,
+    wrappings: Vec<Box<dyn Wrapping>>,
+    /// A token may take its time.
+    slow: bool,
     keyring: RwLock<Keyring>,
 }
 
 impl Keys {
-    /// Reads the key files; group- or world-readable ones are refused. `older` wrapping keys open
-    /// what was wrapped before a change.
+    /// Reads the key files, and finds the keys on tokens; group- or world-readable files are refused.
+    /// `older` wrapping keys open what was wrapped before a change. Blocks.
     pub(crate) fn load(
-        wrapping: &KeySource,
-        older: &[KeySource],
+        wrapping: &WrappingSource,
+        older: &[WrappingSource],
         pseudonym: &KeySource,
     ) -> Result<Self, KeyError> {
-        let newest = read(wrapping)?;
-        let mut wrappings = vec![cipher(&newest)];
+        let mut wrappings = vec![wrapping::load(wrapping)?];
         for older in older {
-            let older = read(older)?;
-            wrappings.push(cipher(&older));
+            wrappings.push(wrapping::load(older)?);
         }
+        let mut sources = older.iter().chain([wrapping]);
         Ok(Self {
             wrappings,
+            slow: sources.any(|source| matches!(source, WrappingSource::Token(_))),
             keyring: RwLock::new(Keyring::from_pseudonym_key(&read(pseudonym)?)),
         })
+    }
+
+    /// Whether wrapping and unwrapping may block for longer than arithmetic takes.
+    pub(crate) fn are_slow(&self) -> bool {
+        self.slow
     }
 
     fn keyring(&self) -> RwLockReadGuard<'_, Keyring> {
@@ -172,26 +182,25 @@ impl Keys {
 
     /// Wraps object keys at receipt, and study keys.
     #[expect(clippy::expect_used, reason = "`load` puts one in")]
-    pub(crate) fn wrapping(&self) -> &Aes256Gcm {
-        self.wrappings.first().expect("at least one")
+    pub(crate) fn wrapping(&self) -> &dyn Wrapping {
+        self.wrappings.first().expect("at least one").as_ref()
     }
 
     /// All of them, newest first.
-    pub(crate) fn wrappings(&self) -> Vec<&Aes256Gcm> {
-        self.wrappings.iter().collect()
+    pub(crate) fn wrappings(&self) -> Vec<&dyn Wrapping> {
+        self.wrappings.iter().map(AsRef::as_ref).collect()
     }
 
     /// Opens with the first wrapping key that fits.
+    ///
+    /// # Errors
+    /// [`KeyError::Opening`] only if every key was asked.
     pub(crate) fn open(
         &self,
         purpose: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let opened = self
-            .wrappings
-            .iter()
-            .find_map(|wrapping| open_small(wrapping, purpose, sealed).ok());
-        opened.ok_or(KeyError::Opening)
+        first_that_fits(self.wrappings(), |wrapping| wrapping.open(purpose, sealed))
     }
 
     /// As [`Keys::open`], for a key.
@@ -235,7 +244,36 @@ impl fmt::Debug for Keys {
     }
 }
 
-fn read(source: &KeySource) -> Result<SecretKey, KeyError> {
+/// The first answer that is not [`KeyError::Opening`]; that one only if all say so, because a key
+/// that could not be asked may be the one.
+pub(crate) fn first_that_fits<'a, T, E: From<KeyError> + NotTheKey>(
+    wrappings: impl IntoIterator<Item = &'a dyn Wrapping>,
+    open: impl Fn(&'a dyn Wrapping) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut result = Err(E::from(KeyError::Opening));
+    for wrapping in wrappings {
+        match open(wrapping) {
+            Err(error) if error.is_not_the_key() => {}
+            Err(error) => result = Err(error),
+            opened => return opened,
+        }
+    }
+    result
+}
+
+/// Tells a key that does not fit from other faults.
+pub(crate) trait NotTheKey {
+    /// Whether another key may fit.
+    fn is_not_the_key(&self) -> bool;
+}
+
+impl NotTheKey for KeyError {
+    fn is_not_the_key(&self) -> bool {
+        *self == Self::Opening
+    }
+}
+
+pub(crate) fn read(source: &KeySource) -> Result<SecretKey, KeyError> {
     let bytes =
         cloister_seal::files::read_secret(source.path()).map_err(|_| KeyError::Unreadable)?;
     let key: &[u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| KeyError::Length)?;

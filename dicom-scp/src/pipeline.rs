@@ -32,7 +32,7 @@ use tonic::transport::Channel;
 use crate::config::{ReceiveConfig, SidecarConfig, StudyConfig};
 use crate::error::{Later, SpoolError, StepError};
 use crate::metric::{self, StudyState};
-use crate::quarantine::{DeadReason, Reason};
+use crate::quarantine::{DeadReason, Reason, about};
 use crate::redact::Engine;
 use crate::route::{Routes, Subject};
 use crate::spool::record::{Record, now_unix_ms};
@@ -215,7 +215,7 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
             }
         }
     }
-    let key = gateway.spool.study_key(study)?;
+    let key = gateway.spool.fetch_study_key(study).await?;
     let cleared = clear::cleared_of(&gateway.spool, study, &key)?;
     let (number, at_unix_ms) = (version.number, now_unix_ms());
     let (Some(recipient), false) = (recipient, cleared.is_empty()) else {
@@ -308,6 +308,7 @@ async fn quarantine(
     reason: Reason,
 ) -> Result<(), Later> {
     let event = Event::refused(Action::ObjectQuarantined, reason.audit()).report(version.report);
+    let event = about(event, object);
     gateway
         .audit
         .record(event)
@@ -411,7 +412,7 @@ pub(crate) async fn quarantine_missing(spool: &Spool, audit: &AuditLog) -> anyho
     for object in spool.missing() {
         tracing::error!(%object, "The file of an acknowledged object is missing.");
         let event = Event::refused(Action::ObjectQuarantined, reason.audit());
-        audit.record(event).await?;
+        audit.record(about(event, object)).await?;
         let at_unix_ms = now_unix_ms();
         let record = Record::Quarantined {
             object,

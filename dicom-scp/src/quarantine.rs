@@ -1,8 +1,21 @@
 //! Why an object does not go on. Closed: no text from an object ever stands beside a reason.
 
-use cloister_audit::Reason as AuditReason;
+use cloister_audit::{Event, Reason as AuditReason};
 use cloister_deid::DeidError;
+use cloister_phi::Pseudonym;
 use serde::{Deserialize, Serialize};
+
+use crate::spool::Id;
+
+/// Names the object of an event by this room's own random name for it, which the quarantine lists
+/// as well.
+pub(crate) fn about(event: Event, object: Id) -> Event {
+    match Pseudonym::parse(&object.to_string()) {
+        Ok(name) => event.object(name),
+        // 32 hexadecimal digits are one.
+        Err(_) => event,
+    }
+}
 
 /// The reason of a quarantine entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

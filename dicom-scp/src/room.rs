@@ -55,12 +55,11 @@ pub(crate) async fn run_with(
     let recorder = telemetry::recorder();
     metric::describe();
 
-    let keys = Keys::load(
-        &config.keys.wrapping,
-        &config.keys.wrapping_previous,
-        &config.keys.pseudonym,
-    );
-    let keys = Arc::new(keys.context("wrapping or pseudonym key")?);
+    let files = config.keys.clone();
+    let keys = tokio::task::spawn_blocking(move || {
+        Keys::load(&files.wrapping, &files.wrapping_previous, &files.pseudonym)
+    });
+    let keys = Arc::new(keys.await?.context("wrapping or pseudonym key")?);
     let manifest_signing = config.keys.manifest_signing.path();
     let signing = signing_key(manifest_signing).context("keys.manifest_signing")?;
     let audit_signing = config.keys.audit_signing.path();

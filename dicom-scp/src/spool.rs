@@ -280,10 +280,17 @@ impl Spool {
         self.0.dir.join("keys").join(study.to_string())
     }
 
-    /// The study's key, made and stored at first use.
+    /// The study's key, made and stored at first use. Blocks: see [`Spool::fetch_study_key`].
     pub(crate) fn study_key(&self, study: Id) -> Result<SecretKey, SpoolError> {
         let making = self.key_making();
         self.study_key_under(&making, study)
+    }
+
+    /// As [`Spool::study_key`], off the threads that serve associations: a token may take its time.
+    pub(crate) async fn fetch_study_key(&self, study: Id) -> Result<SecretKey, SpoolError> {
+        let spool = self.clone();
+        let fetched = tokio::task::spawn_blocking(move || spool.study_key(study));
+        fetched.await.unwrap_or(Err(SpoolError::Sealed))
     }
 
     fn key_making(&self) -> MutexGuard<'_, ()> {

@@ -11,13 +11,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cloister_audit::{Action, Actor, AuditLog, Event};
+use cloister_audit::{Action, Actor, AuditError, AuditLog, Event};
 use cloister_log::LogError;
 use tokio::sync::Mutex;
 
 use crate::error::SpoolError;
 use crate::metric::{self, Answered};
-use crate::quarantine::Reason;
+use crate::quarantine::{self, Reason};
 use crate::receive::object::Received;
 use crate::spool::record::{Record, StoredRecord, now_unix_ms};
 use crate::spool::worklist::Novelty;
@@ -65,7 +65,12 @@ pub(crate) async fn store(store: &Store, received: Received) -> (Answered, Statu
         Ok(None) => (Answered::Duplicate, Status::Success),
         Err(error) => {
             tracing::error!(%error, "An object cannot be stored.");
-            (Answered::OutOfResources, Status::OutOfResources)
+            let status = if error.is_full() {
+                Status::Full
+            } else {
+                Status::OutOfResources
+            };
+            (Answered::OutOfResources, status)
         }
     }
 }
@@ -73,13 +78,25 @@ pub(crate) async fn store(store: &Store, received: Received) -> (Answered, Statu
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error("the audit log: {0}")]
-    Audit(#[from] cloister_audit::AuditError),
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the spool's log: {0}")]
     Log(#[from] LogError),
     #[error("the writing thread panicked")]
     Thread,
+}
+
+impl StoreError {
+    /// Whether a larger disk would have helped.
+    fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Spool(SpoolError::Full)
+                | Self::Log(LogError::Full)
+                | Self::Audit(AuditError::Log(LogError::Full))
+        )
+    }
 }
 
 /// `None` for the same bytes again.
@@ -142,9 +159,10 @@ async fn keep(store: &Store, received: Received) -> Result<Option<Stored>, Store
         store.audit.record(event).await?;
         if conflict {
             let event = Event::refused(Action::ObjectQuarantined, Reason::UidConflict.audit());
+            let event = quarantine::about(event, parts.object);
             store.audit.record(event.actor(actor())).await?;
         }
-        Ok::<(), cloister_audit::AuditError>(())
+        Ok::<(), AuditError>(())
     };
     // No record names the file yet.
     audited.await.inspect_err(|_| spool.discard(parts.object))?;

@@ -16,3 +16,4 @@ mod scu;
 mod site;
 mod stow;
 mod tls;
+mod token;

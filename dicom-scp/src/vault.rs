@@ -260,7 +260,7 @@ mod tests {
     use cloister_deid::{IdKind, Pseudonyms as _};
 
     use super::*;
-    use crate::config::KeySource;
+    use crate::config::{KeySource, WrappingSource};
 
     fn keys(dir: &Path) -> Arc<Keys> {
         for (name, byte) in [("wrapping", 1), ("pseudonym", 2)] {
@@ -273,9 +273,10 @@ mod tests {
     }
 
     fn load(dir: &Path, wrapping: &str, older: &[&str]) -> Arc<Keys> {
-        let source = |name: &str| KeySource::file(dir.join(name));
+        let source = |name: &str| WrappingSource::File(KeySource::file(dir.join(name)));
+        let pseudonym = KeySource::file(dir.join("pseudonym"));
         let older: Vec<_> = older.iter().map(|name| source(name)).collect();
-        Arc::new(Keys::load(&source(wrapping), &older, &source("pseudonym")).unwrap())
+        Arc::new(Keys::load(&source(wrapping), &older, &pseudonym).unwrap())
     }
 
     fn open(dir: &Path, keys: &Arc<Keys>) -> Result<Vault, SpoolError> {

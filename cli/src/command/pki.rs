@@ -1,4 +1,5 @@
-//! `cloister pki init`: the certificates and keys of an installation, each its own 0600 file.
+//! `cloister pki init`: the certificates and keys of an installation, each its own 0600 file;
+//! `cloister pki modality`: those of its modalities.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use serde_json::json;
 use crate::output::Output;
 use crate::pki::{self, PARTIES, Plan};
 
+mod modality;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -20,6 +23,9 @@ pub(crate) struct Args {
 enum PkiCommand {
     /// Make a CA, a certificate per party, and every signing and wrapping key.
     Init(InitArgs),
+    /// Certificates of modalities for DICOM over TLS and STOW-RS.
+    #[command(subcommand)]
+    Modality(modality::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +51,13 @@ struct InitArgs {
 }
 
 pub(crate) fn run(args: &Args, out: Output) -> Result<()> {
-    let PkiCommand::Init(args) = &args.command;
+    match &args.command {
+        PkiCommand::Init(args) => init(args, out),
+        PkiCommand::Modality(command) => modality::run(command, out),
+    }
+}
+
+fn init(args: &InitArgs, out: Output) -> Result<()> {
     let plan = Plan {
         trust_domain: args.trust_domain.clone(),
         site: args

@@ -73,6 +73,7 @@ pub struct Event {
     actor: Option<Actor>,
     report: Option<Uuid>,
     study: Option<Pseudonym>,
+    object: Option<Pseudonym>,
     sha256: Option<[u8; 32]>,
     count: u32,
     recipients: Vec<KeyId>,
@@ -92,6 +93,7 @@ impl Event {
             actor: None,
             report: None,
             study: None,
+            object: None,
             sha256: None,
             count: 1,
             recipients: Vec::new(),
@@ -136,6 +138,14 @@ impl Event {
     pub fn study(self, study: Pseudonym) -> Self {
         Self {
             study: Some(study),
+            ..self
+        }
+    }
+
+    /// Which object it was about: a random or keyed name that the room made for it, never its UID.
+    pub fn object(self, object: Pseudonym) -> Self {
+        Self {
+            object: Some(object),
             ..self
         }
     }
@@ -214,6 +224,11 @@ impl Event {
         self.study.as_ref()
     }
 
+    /// Which object it was about.
+    pub fn object_pseudonym(&self) -> Option<&Pseudonym> {
+        self.object.as_ref()
+    }
+
     /// The ciphertext's, bundle's or policy's SHA-256.
     pub fn sha256(&self) -> Option<&[u8; 32]> {
         self.sha256.as_ref()
@@ -257,6 +272,8 @@ struct Raw {
     report_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     study: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     object_sha256: Option<String>,
     #[serde(default = "once", skip_serializing_if = "is_once")]
@@ -302,6 +319,10 @@ impl From<&Event> for Raw {
             }),
             report_id: event.report,
             study: event.study.as_ref().map(|study| study.as_str().to_owned()),
+            object: event
+                .object
+                .as_ref()
+                .map(|object| object.as_str().to_owned()),
             object_sha256: event.sha256.map(hex::encode),
             count: event.count,
             recipients: event.recipients.iter().map(ToString::to_string).collect(),
@@ -326,10 +347,10 @@ impl TryFrom<Raw> for Event {
             Some(RawActor::Ip(address)) => Some(Actor::Ip(address)),
             Some(RawActor::OperatorUid(uid)) => Some(Actor::Operator(uid)),
         };
-        let study = raw
-            .study
-            .map(|study| Pseudonym::parse(&study).map_err(drop))
-            .transpose();
+        let pseudonym = |text: Option<String>| {
+            text.map(|text| Pseudonym::parse(&text).map_err(drop))
+                .transpose()
+        };
         let sha256 = raw.object_sha256.map(|sha256| {
             let mut bytes = [0; 32];
             hex::decode_to_slice(sha256, &mut bytes)
@@ -347,7 +368,8 @@ impl TryFrom<Raw> for Event {
             reason: raw.reason,
             actor,
             report: raw.report_id,
-            study: study.map_err(malformed)?,
+            study: pseudonym(raw.study).map_err(malformed)?,
+            object: pseudonym(raw.object).map_err(malformed)?,
             sha256: sha256.transpose().map_err(malformed)?,
             count: raw.count,
             recipients: recipients.collect::<Result<_, _>>().map_err(malformed)?,
@@ -364,6 +386,7 @@ mod tests {
             .actor(Actor::spiffe("spiffe://hospital.example/gateway/a").unwrap())
             .report(Uuid::from_u128(7))
             .study(Pseudonym::parse("study-1").unwrap())
+            .object(Pseudonym::parse("object-1").unwrap())
             .object_sha256([3; 32])
             .recipients([KeyId::from_bytes(&[4; 16]).unwrap()])
             .count(12)
@@ -401,6 +424,7 @@ mod tests {
             ("report_withheld", "Doe^Jane"),
             ("no_assessment", "because"),
             ("study-1", "Doe^Jane"),
+            ("object-1", "Doe^Jane"),
             ("spiffe://", "https://"),
             ("03030303", "0303030"),
             ("04040404", "0404040404"),

@@ -3,11 +3,8 @@
 //! through them.
 
 use cloister_phi::Uid;
-use dicom_core::{
-    DataElement, Length, PrimitiveValue, VR,
-    value::{DataSetSequence, Value},
-};
-use dicom_dictionary_std::{tags, uids};
+use dicom_core::{DataElement, Length, PrimitiveValue, VR, value::DataSetSequence};
+use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 
 use crate::{
@@ -93,7 +90,7 @@ pub(crate) fn state(
         dates(original, policy, lost_dates),
     ));
     // Whatever the sender said: until they are looked through, pixels may name somebody.
-    if cleaned.get(tags::PIXEL_DATA).is_some() {
+    if has_pixels(cleaned) {
         cleaned.put(DataElement::new(tags::BURNED_IN_ANNOTATION, VR::CS, "YES"));
     }
 }
@@ -136,9 +133,9 @@ impl Unredacted {
     }
 
     /// Adds the Clean Pixel Data Option (113101; PS3.15 E.3.1) to the statement of an object as
-    /// redaction encoded it. The proof is in the object: the same instance with as many frames, not
-    /// compressed, and Burned In Annotation (0028,0301) NO, which nothing but redaction writes, after
-    /// it has looked through every frame. Icons and overlays, which the option speaks of as well, are
+    /// redaction encoded it. The proof is in the object: the same instance with pixels in as many
+    /// frames, and Burned In Annotation (0028,0301) NO, which nothing but redaction writes, after it
+    /// has looked through every frame. Icons and overlays, which the option speaks of as well, are
     /// gone by the Basic profile.
     ///
     /// # Errors
@@ -153,14 +150,10 @@ impl Unredacted {
             let text = element.to_str().ok()?;
             Some(text.trim_matches(['\0', ' ']).to_owned())
         };
-        let native = object.meta().transfer_syntax() == uids::EXPLICIT_VR_LITTLE_ENDIAN
-            && object
-                .get(tags::PIXEL_DATA)
-                .is_some_and(|pixels| matches!(pixels.value(), Value::Primitive(_)));
         let same = text(tags::SOP_INSTANCE_UID).as_deref() == Some(self.sop_instance_uid.as_str())
             && frames(&object) == self.frames;
         let looked_through = text(tags::BURNED_IN_ANNOTATION).as_deref() == Some("NO");
-        if !(native && same && looked_through) {
+        if !(has_pixels(&object) && same && looked_through) {
             return Err(DeidError::NotRedacted);
         }
         let mut applied = codes_in(&object);
@@ -169,14 +162,21 @@ impl Unredacted {
         let before = method(self.options);
         put_method(&mut object, Some(&before), &method(self.options + 1));
         let class = object.meta().media_storage_sop_class_uid().to_owned();
-        let meta = file_meta(
-            uids::EXPLICIT_VR_LITTLE_ENDIAN,
-            &class,
-            self.sop_instance_uid.as_str(),
-        )?;
+        let syntax = object.meta().transfer_syntax().to_owned();
+        let meta = file_meta(&syntax, &class, self.sop_instance_uid.as_str())?;
         *object.meta_mut() = meta;
         encode(&object).map(Stated)
     }
+}
+
+fn has_pixels(object: &InMemDicomObject) -> bool {
+    [
+        tags::PIXEL_DATA,
+        tags::FLOAT_PIXEL_DATA,
+        tags::DOUBLE_FLOAT_PIXEL_DATA,
+    ]
+    .into_iter()
+    .any(|tag| object.get(tag).is_some())
 }
 
 fn frames(object: &InMemDicomObject) -> u32 {

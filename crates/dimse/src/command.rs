@@ -47,6 +47,10 @@ pub enum Status {
     UnrecognizedOperation,
     /// Disk, quota or a limit; the sender may try again.
     OutOfResources,
+    /// A700 too: no room, by watermark, by quota, or on the disk itself.
+    Full,
+    /// A700 too: longer than any object that is taken.
+    TooLarge,
     /// The data set is of another class or instance than the command.
     DataSetMismatch,
     /// The data set cannot be parsed.
@@ -77,7 +81,7 @@ impl Status {
             Self::SopClassNotSupported => 0x0122,
             Self::InvalidSopInstance => 0x0117,
             Self::UnrecognizedOperation => 0x0211,
-            Self::OutOfResources => 0xA700,
+            Self::OutOfResources | Self::Full | Self::TooLarge => 0xA700,
             Self::DataSetMismatch => 0xA900,
             Self::CannotUnderstand => 0xC000,
             Self::ProcessingFailure => 0x0110,

@@ -1,12 +1,11 @@
-//! A small certificate authority for `cloister pki init` and for tests. No serving room uses it.
+//! A small certificate authority for `cloister pki` and for tests. No serving room uses it.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -16,6 +15,10 @@ use zeroize::Zeroizing;
 
 use crate::error::TlsError;
 use crate::identity::SpiffeId;
+
+mod revocation;
+
+pub use self::revocation::{Leaf, RevocationList, Revoked};
 
 /// Certificates are valid from a little before now, for peers whose clock is behind.
 const CLOCK_SKEW: Duration = Duration::minutes(5);
@@ -182,27 +185,11 @@ impl Authority {
             });
             serial.ok_or(bad)
         };
-        let revoked = certificates.iter().map(serial);
-        let revoked_certs = revoked
-            .map(|serial| {
-                Ok(RevokedCertParams {
-                    serial_number: SerialNumber::from(serial?),
-                    revocation_time: this_update,
-                    reason_code: None,
-                    invalidity_date: None,
-                })
-            })
-            .collect::<Result<_, TlsError>>()?;
-        let list = CertificateRevocationListParams {
-            this_update,
-            next_update,
-            // RFC 5280 section 5.2.3: never decreasing, which a clock gives for free.
-            crl_number: SerialNumber::from(this_update.unix_timestamp().unsigned_abs()),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        Ok(list.signed_by(&self.issuer)?.pem()?)
+        let mut list = RevocationList::at(this_update);
+        for pem in certificates {
+            list.add(serial(pem)?, this_update);
+        }
+        self.sign(&list, this_update, next_update)
     }
 
     /// The CA certificate.

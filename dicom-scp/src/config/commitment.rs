@@ -10,7 +10,8 @@ use cloister_tls::{Binding, TlsFiles};
 use serde::Deserialize;
 
 use super::ReceiveConfig;
-use super::raw::{Identities, millis, positive, title, titles};
+use super::raw::{millis, positive, title, titles};
+use super::receive::{Commitment, Identities};
 
 /// Most objects that one request may name, whatever the configuration says: what a data set of
 /// [`crate::relay::MAX_REFERENCES_BYTES`] has room for.
@@ -117,13 +118,30 @@ struct Modality {
     sends_as: Vec<String>,
 }
 
+/// The two keys belong together.
+pub(super) fn relay(
+    commitment: Commitment,
+    table: Option<Raw>,
+    base: &Path,
+    receive: &mut ReceiveConfig,
+) -> Result<Option<RelayConfig>, ConfigError> {
+    match (commitment, table) {
+        (Commitment::Off, None) => Ok(None),
+        (Commitment::Relay, Some(raw)) => raw.check(base, receive).map(Some),
+        (Commitment::Relay, None) => Err(ConfigError::invalid(
+            "commitment",
+            "needed by receive.commitment = \"relay\"",
+        )),
+        (Commitment::Off, Some(_)) => Err(ConfigError::invalid(
+            "receive.commitment",
+            "\"relay\" is needed by [commitment]",
+        )),
+    }
+}
+
 impl Raw {
     /// Also lets `receive` know the archive: its reports come to the same ports.
-    pub(super) fn check(
-        self,
-        base: &Path,
-        receive: &mut ReceiveConfig,
-    ) -> Result<RelayConfig, ConfigError> {
+    fn check(self, base: &Path, receive: &mut ReceiveConfig) -> Result<RelayConfig, ConfigError> {
         let archive_ae = title("commitment.archive_ae_title", &self.archive_ae_title)?;
         if receive.called.contains(&archive_ae) {
             return Err(ConfigError::invalid(

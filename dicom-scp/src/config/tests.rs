@@ -182,7 +182,7 @@ recipient = "group:b"
 
 #[test]
 fn a_secret_is_a_file_beside_the_configuration_or_a_credential_of_systemd() {
-    let secrets = |credentials: Option<&str>| super::raw::Secrets {
+    let secrets = |credentials: Option<&str>| super::keys::Secrets {
         base: std::path::Path::new("/etc/cloister"),
         credentials: credentials.map(Into::into),
     };

@@ -8,7 +8,9 @@ use cloister_phi::Pseudonym;
 
 use super::{Answer, Desk, Done, Identity, QuarantineRequest, StudyRequest, VaultRequest};
 use crate::error::SpoolError;
+use crate::keys::KeyError;
 use crate::metric::{self, Erased, Operated};
+use crate::quarantine::about;
 use crate::spool::Id;
 use crate::spool::record::{Record, now_unix_ms};
 use crate::spool::worklist::commitment::Leaver;
@@ -239,7 +241,7 @@ impl Operation<'_> {
         let object = named(object)?;
         // Nobody purges it meanwhile.
         let held = self.desk.spool.hold().await;
-        {
+        let event = {
             let worklist = self.desk.spool.worklist();
             let entry = worklist.object(object).ok_or(Refused::NotFound)?;
             let ObjectState::Quarantined { reason, .. } = entry.state else {
@@ -248,8 +250,9 @@ impl Operation<'_> {
             if let Some(why) = reason.not_releasable() {
                 return Err(Refused::Senseless(why));
             }
-        }
-        self.audited(Event::new(Action::QuarantineReleased)).await?;
+            about_entry(Action::QuarantineReleased, &worklist, entry)
+        };
+        self.audited(event).await?;
         let at_unix_ms = now_unix_ms();
         let record = Record::Released { object, at_unix_ms };
         self.desk.spool.append(record).await?;
@@ -260,7 +263,7 @@ impl Operation<'_> {
     async fn purge(&self, object: &str) -> Result<Answer, Refused> {
         self.allowed()?;
         let object = named(object)?;
-        {
+        let event = {
             let worklist = self.desk.spool.worklist();
             let entry = worklist.object(object).ok_or(Refused::NotFound)?;
             if !matches!(entry.state, ObjectState::Quarantined { .. }) {
@@ -269,8 +272,9 @@ impl Operation<'_> {
             if worklist.leave(&[entry], Leaver::Operator).is_none() {
                 return Err(Refused::Senseless(HELD));
             }
-        }
-        self.audited(Event::new(Action::QuarantinePurged)).await?;
+            about_entry(Action::QuarantinePurged, &worklist, entry)
+        };
+        self.audited(event).await?;
         let at_unix_ms = now_unix_ms();
         let record = Record::Purged { object, at_unix_ms };
         if !self.desk.spool.erase_object(object, record).await? {
@@ -342,7 +346,9 @@ impl Operation<'_> {
         });
         let checked = task.await.map_err(|_| Refused::Failed)?;
         let checked = match checked {
-            Err(SpoolError::Sealed | SpoolError::Key(_) | SpoolError::Record { .. }) if !write => {
+            Err(
+                SpoolError::Sealed | SpoolError::Key(KeyError::Opening) | SpoolError::Record { .. },
+            ) if !write => {
                 return Err(Refused::Senseless(
                     "the file is damaged, cut, or sealed under another wrapping key",
                 ));
@@ -354,6 +360,17 @@ impl Operation<'_> {
             records: checked.records,
             generation: checked.generation,
         }))
+    }
+}
+
+/// Names the object, and its study once that has a pseudonym.
+fn about_entry(action: Action, worklist: &Worklist, entry: &Object) -> Event {
+    let event = about(Event::new(action), entry.stored.object);
+    let study = worklist.study(entry.stored.study);
+    let pseudonym = study.and_then(|study| study.pseudonym.as_deref());
+    match pseudonym.map(Pseudonym::parse) {
+        Some(Ok(pseudonym)) => event.study(pseudonym),
+        _ => event,
     }
 }
 

@@ -539,13 +539,15 @@ impl<'a> Talk<'a> {
 pub(super) fn reason(status: Status) -> Reason {
     match status {
         Status::DataSetMismatch => Reason::UidMismatch,
-        Status::CannotUnderstand | Status::InvalidSopInstance => Reason::Malformed,
-        Status::InvalidArgument | Status::NoSuchAction | Status::NoSuchInstance => {
-            Reason::Malformed
-        }
-        Status::ResourceLimitation => Reason::TooLarge,
+        Status::CannotUnderstand
+        | Status::InvalidSopInstance
+        | Status::InvalidArgument
+        | Status::NoSuchAction
+        | Status::NoSuchInstance => Reason::Malformed,
         Status::SopClassNotSupported => Reason::UnsupportedSopClass,
         Status::TransferSyntaxNotSupported => Reason::UnknownTransferSyntax,
+        Status::Full => Reason::StorageFull,
+        Status::TooLarge | Status::ResourceLimitation => Reason::TooLarge,
         _ => Reason::StorageFailed,
     }
 }
@@ -561,7 +563,7 @@ pub(super) fn answered(status: Status) -> Answered {
     match status {
         Status::DataSetMismatch => Answered::Mismatch,
         Status::CannotUnderstand => Answered::Unparseable,
-        Status::OutOfResources => Answered::OutOfResources,
+        Status::OutOfResources | Status::Full | Status::TooLarge => Answered::OutOfResources,
         _ => Answered::Refused,
     }
 }

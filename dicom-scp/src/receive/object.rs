@@ -124,12 +124,23 @@ impl Receiving {
         let deflated = announced.as_ref().is_ok_and(|announced| {
             announced.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
         });
-        let opened = announced.and_then(|announced| open(announced, calling, max_bytes, spool));
-        Self {
-            state: match opened {
+        let state = match announced {
+            // The object's key is wrapped by a token, which may take its time.
+            Ok(announced) if spool.keys().are_slow() => {
+                let (calling, spool) = (Arc::clone(calling), spool.clone());
+                State::Working(tokio::task::spawn_blocking(move || {
+                    let opened = open(announced, &calling, max_bytes, &spool);
+                    (opened.map(Box::new), Vec::new())
+                }))
+            }
+            Ok(announced) => match open(announced, calling, max_bytes, spool) {
                 Ok(open) => State::Open(Box::new(open)),
                 Err(status) => State::Refused(status),
             },
+            Err(status) => State::Refused(status),
+        };
+        Self {
+            state,
             batch: Vec::new(),
             deflated,
         }
@@ -264,7 +275,7 @@ impl Open {
     fn push(&mut self, data: &[u8]) -> Result<(), Status> {
         self.bytes += data.len() as u64;
         if self.bytes > self.max_bytes {
-            return Err(Status::OutOfResources);
+            return Err(Status::TooLarge);
         }
         self.scan.push(data).map_err(unparseable)?;
         self.content.update(data);
@@ -279,5 +290,8 @@ fn unparseable(error: ScanError) -> Status {
 
 fn storage(error: &SpoolError) -> Status {
     tracing::error!(%error, "An object cannot be spooled.");
-    Status::OutOfResources
+    match error {
+        SpoolError::Full => Status::Full,
+        _ => Status::OutOfResources,
+    }
 }

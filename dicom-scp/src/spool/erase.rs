@@ -7,6 +7,7 @@ use super::worklist::ObjectState;
 use super::worklist::commitment::{Leave, Leaver};
 use super::{Id, Spool, sealed};
 use crate::error::SpoolError;
+use crate::keys::KeyError;
 
 impl Spool {
     /// Erases a study if `still` says so once nothing comes into it any more. The number of its
@@ -152,7 +153,7 @@ impl Spool {
             for id in ids {
                 match renew(&spool, id) {
                     Ok(there) => renewed.looked_at += u32::from(there),
-                    Err(SpoolError::Key(error)) => {
+                    Err(SpoolError::Key(error @ KeyError::Opening)) => {
                         tracing::error!(%id, %error, "A key of the spool cannot be wrapped again.");
                         renewed.closed += 1;
                     }
@@ -196,7 +197,9 @@ impl Spool {
             // No key opens what is cut or gone: it is quarantined when somebody wants to read it.
             Err(SpoolError::Sealed | SpoolError::Missing { .. }) => Ok(false),
             // Released again, or a conflict: under its study's key, which is renewed.
-            Err(SpoolError::Key(_)) if self.opens_with_study(object, study)? => Ok(false),
+            Err(SpoolError::Key(KeyError::Opening)) if self.opens_with_study(object, study)? => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::Id;
 use super::space::Charge;
 use crate::error::SpoolError;
-use crate::keys::{self, NONCE_BYTES, SecretKey, TAG_BYTES, WRAPPED_BYTES};
+use crate::keys::{self, KeyError, NONCE_BYTES, SecretKey, TAG_BYTES, WRAPPED_BYTES, Wrapping};
 
 const MAGIC: &[u8; 8] = b"CLSPOOL1";
 const HEAD_BYTES: usize = MAGIC.len() + 2 * WRAPPED_BYTES;
@@ -73,7 +73,7 @@ impl SealedWriter {
         disk: &Disk,
         dir: &Path,
         id: Id,
-        wrapping: &Aes256Gcm,
+        wrapping: &dyn Wrapping,
         slot: Slot,
         charge: Option<Charge>,
     ) -> Result<Self, SpoolError> {
@@ -85,7 +85,7 @@ impl SealedWriter {
         disk: &Disk,
         path: PathBuf,
         id: Id,
-        wrapping: &Aes256Gcm,
+        wrapping: &dyn Wrapping,
         slot: Slot,
         charge: Option<Charge>,
     ) -> Result<Self, SpoolError> {
@@ -220,7 +220,7 @@ impl SealedReader {
     pub(crate) fn open(
         dir: &Path,
         id: Id,
-        wrapping: &Aes256Gcm,
+        wrapping: &dyn Wrapping,
         slot: Slot,
     ) -> Result<Self, SpoolError> {
         Self::open_at(&dir.join(id.to_string()), id, wrapping, slot)
@@ -230,7 +230,7 @@ impl SealedReader {
     pub(crate) fn open_at(
         path: &Path,
         id: Id,
-        wrapping: &Aes256Gcm,
+        wrapping: &dyn Wrapping,
         slot: Slot,
     ) -> Result<Self, SpoolError> {
         let file = File::open(path).map_err(|error| missing(error, id))?;
@@ -291,19 +291,20 @@ pub(crate) fn rewrap(
     disk: &Disk,
     dir: &Path,
     id: Id,
-    receive: &[&Aes256Gcm],
+    receive: &[&dyn Wrapping],
     study: &SecretKey,
 ) -> Result<(), SpoolError> {
     let study = keys::cipher(study);
     let file = open(disk, dir, id)?;
     if read_key(file.as_file(), id, &study, Slot::Study).is_err() {
-        let key = if let Ok(key) = read_key_of(file.as_file(), id, receive) {
-            key
-        } else {
+        let key = match read_key_of(file.as_file(), id, receive) {
             // Died while [`renew`] was at slot A: slot B is the only copy, so A is mended first.
-            let newest = receive.first().ok_or(SpoolError::Sealed)?;
-            renew(disk, dir, id, newest, receive)?;
-            read_key(file.as_file(), id, newest, Slot::Receive)?
+            Err(SpoolError::Key(KeyError::Opening)) => {
+                let newest = *receive.first().ok_or(SpoolError::Sealed)?;
+                renew(disk, dir, id, newest, receive)?;
+                read_key(file.as_file(), id, newest, Slot::Receive)?
+            }
+            other => other?,
         };
         let wrapped = keys::wrap(&study, &Slot::Study.purpose(id), &key)?;
         file.write_all_at(&wrapped, SLOT_B)?;
@@ -320,17 +321,23 @@ pub(crate) fn renew(
     disk: &Disk,
     dir: &Path,
     id: Id,
-    newest: &Aes256Gcm,
-    older: &[&Aes256Gcm],
+    newest: &dyn Wrapping,
+    older: &[&dyn Wrapping],
 ) -> Result<(), SpoolError> {
     let file = open(disk, dir, id)?;
-    if read_key(file.as_file(), id, newest, Slot::Receive).is_err() {
-        let key = if let Ok(key) = read_key_of(file.as_file(), id, older) {
-            key
-        } else {
+    let is_old = match read_key(file.as_file(), id, newest, Slot::Receive) {
+        Ok(_) => false,
+        Err(SpoolError::Key(KeyError::Opening)) => true,
+        Err(error) => return Err(error),
+    };
+    if is_old {
+        let key = match read_key_of(file.as_file(), id, older) {
             // Died in the middle of it.
-            let (_, b) = slots(file.as_file())?;
-            keys::unwrap(newest, &Slot::Receive.purpose(id), &b)?
+            Err(SpoolError::Key(KeyError::Opening)) => {
+                let (_, b) = slots(file.as_file())?;
+                keys::unwrap(newest, &Slot::Receive.purpose(id), &b)?
+            }
+            other => other?,
         };
         let wrapped = keys::wrap(newest, &Slot::Receive.purpose(id), &key)?;
         file.write_all_at(&wrapped, SLOT_B)?;
@@ -403,7 +410,7 @@ fn slots(file: &File) -> Result<(Wrapped, Wrapped), SpoolError> {
 fn read_key(
     file: &File,
     id: Id,
-    wrapping: &Aes256Gcm,
+    wrapping: &dyn Wrapping,
     slot: Slot,
 ) -> Result<SecretKey, SpoolError> {
     let (a, b) = slots(file)?;
@@ -412,15 +419,10 @@ fn read_key(
 }
 
 /// Slot A with the first of several keys that fits.
-fn read_key_of(file: &File, id: Id, receive: &[&Aes256Gcm]) -> Result<SecretKey, SpoolError> {
-    let mut result = Err(SpoolError::Key(keys::KeyError::Opening));
-    for wrapping in receive {
-        result = read_key(file, id, wrapping, Slot::Receive);
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
+fn read_key_of(file: &File, id: Id, receive: &[&dyn Wrapping]) -> Result<SecretKey, SpoolError> {
+    keys::first_that_fits(receive.iter().copied(), |wrapping| {
+        read_key(file, id, wrapping, Slot::Receive)
+    })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use dicom_dictionary_std::uids;
 
 use super::disk::{Chance, Fault, Faulty, Recorder};
 use super::scu::{Film, store_command};
-use crate::config::KeySource;
+use crate::config::{KeySource, WrappingSource};
 use crate::error::SpoolError;
 use crate::keys::{self, Keys};
 use crate::quarantine::Reason;
@@ -65,9 +65,10 @@ impl Safe {
     }
 
     fn keys(&self, newest: &str, older: &[&str]) -> Arc<Keys> {
-        let source = |name: &&str| KeySource::file(self.dir.path().join(name));
+        let file = |name: &str| KeySource::file(self.dir.path().join(name));
+        let source = |name: &&str| WrappingSource::File(file(name));
         let older: Vec<_> = older.iter().map(source).collect();
-        Arc::new(Keys::load(&source(&newest), &older, &source(&"pseudonym")).unwrap())
+        Arc::new(Keys::load(&source(&newest), &older, &file("pseudonym")).unwrap())
     }
 }
 
@@ -166,8 +167,8 @@ impl Run<'_> {
             return Some(note);
         }
         assert_eq!(
-            status,
-            Status::OutOfResources,
+            status.code(),
+            Status::OutOfResources.code(),
             "a fault of the disk is A700"
         );
         *self.outside.refused.lock().unwrap() += 1;

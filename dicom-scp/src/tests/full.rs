@@ -1,10 +1,12 @@
 //! A disk without room: A700 on the same association, nothing cut, and business as usual once there
 //! is room again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use cloister_audit::{Action, Reason};
 use cloister_log::disk::{Disk, Watch};
 
 use super::disk::Switched;
@@ -18,6 +20,17 @@ fn objects(site: &Site) -> usize {
     std::fs::read_dir(site.state().join("spool/objects"))
         .unwrap()
         .count()
+}
+
+/// Why objects were refused, and how often.
+fn refusals(site: &Site) -> BTreeMap<Option<Reason>, u32> {
+    let mut refusals = BTreeMap::new();
+    for event in site.events() {
+        if event.action() == Action::ObjectRefused {
+            *refusals.entry(event.why()).or_default() += event.occurrences();
+        }
+    }
+    refusals
 }
 
 #[tokio::test]
@@ -48,6 +61,10 @@ async fn a_full_disk_is_answered_a700_and_the_association_lives_on() {
     room.settled(4).await;
     assert_eq!(site.listener.seen().len(), 4);
     room.stop().await;
+    assert_eq!(
+        refusals(&site),
+        BTreeMap::from([(Some(Reason::StorageFull), 6)])
+    );
 }
 
 #[tokio::test]
@@ -113,6 +130,8 @@ async fn the_quota_refuses_in_the_middle_of_an_object_and_smaller_ones_still_com
     assert!((3..=10).contains(&stored), "{stored}");
     assert_eq!(scu.store(&Film::new(1, 40)).await, Some(OUT_OF_RESOURCES));
     room.stop().await;
+    let full = BTreeMap::from([(Some(Reason::StorageFull), 3)]);
+    assert_eq!(refusals(&site), full);
 }
 
 #[tokio::test]
@@ -126,6 +145,24 @@ async fn the_watermark_refuses_while_the_disk_still_has_room() {
     }
     assert_eq!(scu.echo().await, Some(0));
     room.stop().await;
+    let full = BTreeMap::from([(Some(Reason::StorageFull), 2)]);
+    assert_eq!(refusals(&site), full);
+}
+
+#[tokio::test]
+async fn an_object_beyond_the_limit_is_no_full_disk() {
+    let site = Site::new().await;
+    let room = site.start_with("max_object_bytes = 20000", ROUTE).await;
+    let mut scu = Scu::associate(room.dimse).await;
+    let large = Film {
+        side: 400,
+        ..Film::new(1, 1)
+    };
+    assert_eq!(scu.store(&large).await, Some(OUT_OF_RESOURCES));
+    assert_eq!(scu.store(&Film::new(1, 2)).await, Some(0));
+    room.stop().await;
+    let large = BTreeMap::from([(Some(Reason::TooLarge), 1)]);
+    assert_eq!(refusals(&site), large);
 }
 
 /// A file system of its own, while this is held.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cloister_audit::Action;
+use cloister_audit::{Action, Event};
 
 use super::scu::{CANARY_ID, CANARY_NAME, Film, Scu};
 use super::site::{Room, Site, poll};
@@ -55,6 +55,16 @@ fn operated(site: &Site) -> Vec<String> {
     actions
 }
 
+/// What the trail says of an object, by its own name.
+fn about(site: &Site, object: &str) -> Vec<Action> {
+    let events = site.events();
+    let these = events.iter().filter(|event| {
+        let name = event.object_pseudonym();
+        name.is_some_and(|name| name.as_str() == object)
+    });
+    these.map(Event::action).collect()
+}
+
 #[tokio::test]
 async fn a_film_without_route_is_released_after_a_rule_was_added_and_passes_every_step() {
     let site = Site::new().await;
@@ -82,6 +92,10 @@ async fn a_film_without_route_is_released_after_a_rule_was_added_and_passes_ever
         ["quarantine_released allowed", "quarantine_released refused"]
     );
     room.stop().await;
+    assert_eq!(
+        about(&site, &entry.object),
+        [Action::ObjectQuarantined, Action::QuarantineReleased]
+    );
 }
 
 #[tokio::test]
@@ -128,6 +142,16 @@ async fn what_cannot_be_mended_is_not_released_but_purged_and_still_counted() {
     let manifest = cloister_seal::manifest::verify(head.manifest.as_ref().unwrap(), &keys).unwrap();
     assert_eq!((manifest.withheld_objects, manifest.objects.len()), (1, 2));
     room.stop().await;
+    assert_eq!(
+        about(&site, &entry.object),
+        [Action::ObjectQuarantined, Action::QuarantinePurged]
+    );
+    let events = site.events();
+    let purged = events
+        .iter()
+        .find(|event| event.action() == Action::QuarantinePurged);
+    // The study's other film was cleared, so it has a pseudonym.
+    assert!(purged.unwrap().study_pseudonym().is_some());
     // Nor does a restart bring it back.
     let room = site.start().await;
     assert!(room.quarantine().await.is_empty());

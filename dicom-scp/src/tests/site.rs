@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cloister_audit::{AuditConfig, AuditLog, Event};
+use cloister_audit::{AuditConfig, AuditError, AuditLog, Event};
+use cloister_log::LogError;
 use cloister_log::disk::Disk;
 use cloister_proto::v1::report_service_server::{ReportService, ReportServiceServer};
 use cloister_proto::v1::submit_study_request::Part;
@@ -202,6 +203,8 @@ pub(super) struct Site {
     pub(super) authority: Authority,
     /// Receiving ports of `[listen]`.
     pub(super) listen: String,
+    /// Lines of `[keys]`.
+    pub(super) wrapping: String,
     sidecar: SocketAddr,
     serving: JoinHandle<()>,
     /// More tables for the configuration.
@@ -287,6 +290,7 @@ impl Site {
             gateway_key,
             audit_key,
             authority,
+            wrapping: "wrapping = \"wrapping.key\"".to_owned(),
             listen: "dimse = \"127.0.0.1:0\"".to_owned(),
             sidecar,
             serving,
@@ -319,12 +323,21 @@ impl Site {
     /// What is on record, once the room has stopped.
     pub(super) fn events(&self) -> Vec<Event> {
         let key = std::fs::read_to_string(self.at("audit.key")).unwrap();
-        let log = AuditLog::open(AuditConfig {
-            dir: self.state().join("audit"),
-            origin: "test/dicom-scp/0".to_owned(),
-            key: SigningKey::from_pkcs8_pem(&key).unwrap(),
-        })
-        .unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let log = loop {
+            let opened = AuditLog::open(AuditConfig {
+                dir: self.state().join("audit"),
+                origin: "test/dicom-scp/0".to_owned(),
+                key: SigningKey::from_pkcs8_pem(&key).unwrap(),
+            });
+            match opened {
+                // A child of another test holds a copy of the lock between its fork and its exec.
+                Err(AuditError::Log(LogError::Locked)) if std::time::Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                opened => break opened.unwrap(),
+            }
+        };
         let events = log.events(0, 10_000).unwrap();
         let events = events.iter().map(|(_, event)| Event::from_bytes(event));
         events.map(Result::unwrap).collect()
@@ -346,7 +359,7 @@ admin = "127.0.0.1:0"
 [receive]
 {receive}
 [keys]
-wrapping = "wrapping.key"
+{}
 pseudonym = "pseudonym.key"
 manifest_signing = "manifest.key"
 audit_signing = "audit.key"
@@ -371,6 +384,7 @@ retry_max_ms = 200
 {}
 "#,
             self.listen,
+            self.wrapping,
             self.sidecar.port(),
             self.tables.lock().unwrap(),
         );

@@ -155,15 +155,11 @@ struct Frames {
 impl Frames {
     /// Older wrapping keys open older backups.
     fn open(file: &Path, keys: &Keys) -> Result<Self, SpoolError> {
-        let mut result = Err(SpoolError::Key(keys::KeyError::Opening));
-        for wrapping in keys.wrappings() {
-            result = SealedReader::open_at(file, id(), wrapping, Slot::Receive);
-            if !matches!(result, Err(SpoolError::Key(_))) {
-                break;
-            }
-        }
+        let reader = keys::first_that_fits(keys.wrappings(), |wrapping| {
+            SealedReader::open_at(file, id(), wrapping, Slot::Receive)
+        });
         Ok(Self {
-            reader: result?,
+            reader: reader?,
             buffer: Vec::new(),
         })
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cloister_deid::{Policy, chest, gate};
+use cloister_deid::{chest, gate};
 use cloister_phi::{AgeBand, Sex, View};
 use cloister_proto::v1;
 use cloister_proto::v1::ReasonCode;
@@ -51,9 +51,10 @@ impl Cleaner {
         let redacted = redactor.redact(bytes).await.map_err(redact_reason)?;
         let (object, png, boxes) = redacted.into_parts();
 
-        // The gate reads the encoded bytes again: it trusts neither step before it.
-        let looked =
-            tokio::task::spawn_blocking(move || (gate::look(&object, &own, Policy::basic()), own));
+        // The gate reads the encoded bytes again: it trusts neither step before it, but it has to know
+        // what the policy keeps.
+        let policy = self.deidentifier.policy();
+        let looked = tokio::task::spawn_blocking(move || (gate::look(&object, &own, policy), own));
         let (verdict, own) = looked.await.map_err(|_| ReasonCode::GuardFailed)?;
         known.merge(&own);
         verdict.map_err(|error| match error {
