@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test soak conformance scoreboard bench fuzz lint release train eval-model test-training clean
+.PHONY: help setup setup-test build demo test soak conformance scoreboard bench check-outputs fuzz lint release train eval-model test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,14 @@ scoreboard: setup-test ## The suite against every receiver found here; writes co
 
 bench: release setup-test ## Time C-STORE beside the receivers that are installed
 	.venv/bin/python bench/cstore.py --binaries target/release
+
+check-outputs: build setup-test ## De-identify ../shared/data/dicom; every clean file against pydicom and dciodvfy
+	rm -rf target/outputs && mkdir -p -m 700 target/outputs
+	target/debug/cloister keys pseudonym --out target/outputs/key
+	target/debug/cloister deidentify --in ../shared/data/dicom --out target/outputs/clean \
+		--key target/outputs/key --report target/outputs/report.jsonl
+	.venv/bin/python tools/check_outputs.py --in ../shared/data/dicom --out target/outputs/clean \
+		--report target/outputs/report.jsonl --jobs 2
 
 SECONDS_EACH ?= 60
 fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)

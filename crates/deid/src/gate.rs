@@ -43,12 +43,20 @@ pub enum GateError {
 /// # Errors
 /// [`GateError`]; the object must not leave.
 pub fn look(encoded: &[u8], known: &KnownIdentifiers, policy: Policy) -> Result<(), GateError> {
+    look_with(encoded, &known.searcher(), policy)
+}
+
+/// As [`look`], with the identifiers already made into a searcher.
+pub(crate) fn look_with(
+    encoded: &[u8],
+    searcher: &Searcher,
+    policy: Policy,
+) -> Result<(), GateError> {
     match (encoded.get(..128), encoded.get(128..132)) {
         (Some(preamble), Some(b"DICM")) if preamble.iter().all(|byte| *byte == 0) => {}
         (Some(_), Some(b"DICM")) => return Err(GateError::Preamble),
         _ => return Err(GateError::Unreadable),
     }
-    let searcher = known.searcher();
     // Group length: 8 bytes of header, 4 of value (PS3.10 section 7.1).
     let length = encoded
         .get(140..144)
@@ -68,7 +76,7 @@ pub fn look(encoded: &[u8], known: &KnownIdentifiers, policy: Policy) -> Result<
         return Err(GateError::Identifier);
     }
     let object = read::read(encoded).map_err(|_| GateError::Unreadable)?;
-    look_at(&object, &[], &searcher, policy, 0)
+    look_at(&object, &[], searcher, policy, 0)
 }
 
 fn look_at(
