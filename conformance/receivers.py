@@ -149,6 +149,8 @@ class Cloister(Receiver):
     called = "CLOISTER"
     admin = 0
     tls_port: int | None = None
+    #: when a study counts as complete: never, so that nothing is cleaned while a case runs
+    quiet_ms = 3_600_000
     #: calling AE titles beside those of the cases
     more_callers: tuple[str, ...] = ()
     options = "cloister-dicom-scp, debug build, defaults, calling AE titles on a list, max_object_bytes 300 MiB"
@@ -165,7 +167,7 @@ class Cloister(Receiver):
             self._install(state)
         (state / "dicom-scp" / "ready.json").unlink(missing_ok=True)
         callers = [calling_title(case.id, self.seed) for case in [*CATALOGUE.cases, PROBE]] + [TLS_TITLE, *self.more_callers]
-        (state / "dicom-scp.toml").write_text(CONFIG.format(callers=json.dumps(callers), tls=TLS_LISTEN if certificates.found() else "", models=HERE.parent / "models", max_object=MAX_OBJECT) + (TLS_CONFIG if certificates.found() else ""))
+        (state / "dicom-scp.toml").write_text(CONFIG.format(callers=json.dumps(callers), tls=TLS_LISTEN if certificates.found() else "", models=HERE.parent / "models", max_object=MAX_OBJECT, quiet_ms=self.quiet_ms) + (TLS_CONFIG if certificates.found() else ""))
         return [str(self.args.binaries / "cloister-dicom-scp"), "--config", str(state / "dicom-scp.toml")]
 
     def _install(self, state: Path) -> None:
@@ -232,7 +234,7 @@ default_recipient = "group:radiology"
 [spool]
 min_free_bytes = 8388608
 [study]
-quiet_ms = 3600000
+quiet_ms = {quiet_ms}
 query = "Findings and impression"
 [redact]
 detector_bundle = "{models}/text-ppocr"

@@ -54,6 +54,8 @@ pub(crate) struct Gateway {
     pub(crate) audit: AuditLog,
     pub(crate) deidentifier: Deidentifier,
     pub(crate) engine: Engine,
+    /// As many places as there are workers: a film that waits for one need not be in memory.
+    pub(crate) cleaning: Semaphore,
     pub(crate) signing: SigningKey,
     pub(crate) directory_file: PathBuf,
     pub(crate) enrolment: VerifyingKey,
@@ -255,6 +257,11 @@ async fn one_version(gateway: &Gateway, study: Id, version: &Version) -> Result<
 }
 
 async fn one_object(gateway: &Gateway, object: Id) -> Result<(), StepError> {
+    let _place = gateway
+        .cleaning
+        .acquire()
+        .await
+        .map_err(|_| Later::Stopping)?;
     attempt(gateway, object).await?;
     let deidentified = deidentify::deidentify(gateway, object).await?;
     let redacted = redact::redact(&gateway.engine, deidentified).await?;

@@ -16,6 +16,7 @@ use cloister_seal::directory::Directory;
 use cloister_seal::{SigningKey, VerifyingKey, files};
 use cloister_tls::{Profile, Server};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::keys::Keys;
@@ -110,6 +111,7 @@ pub(crate) async fn run_with(
         audit: audit.clone(),
         deidentifier: Deidentifier::new(config.deidentify),
         engine,
+        cleaning: Semaphore::new(config.redact.workers),
         signing,
         directory_file: config.directory_file.clone(),
         enrolment,

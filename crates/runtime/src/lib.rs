@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod config;
 pub mod exit;
+mod memory;
 pub mod ready_file;
 pub mod telemetry;
 
@@ -12,6 +13,7 @@ mod shutdown;
 
 pub use admin::Ready;
 pub use config::ConfigError;
+pub use memory::give_large_blocks_back;
 pub use metrics_exporter_prometheus::PrometheusHandle;
 pub use room::room_main;
 pub use shutdown::Shutdown;
