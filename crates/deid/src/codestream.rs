@@ -50,9 +50,8 @@ pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
                 let transformation = body.get(11..12).ok_or(Unfollowed)?;
                 put(&mut out, code, &[b"Adobe\0\x64\0\0\0\0", transformation]);
             }
-            0xE8 if used.has(place) => put(&mut out, code, &[body]),
-            0xE0 => {}
-            0xE1..=0xEF | 0xFE => {}
+            0xDC | 0xDD | 0xE8 | 0xF8 if used.has(place) => put(&mut out, code, &[body]),
+            0xDC | 0xDD | 0xE0..=0xEF | 0xF8 | 0xFE => {}
             0xDA => {
                 let parts = usize::from(*body.first().ok_or(Unfollowed)?);
                 if body.len() != 2 * parts + 4 {
@@ -75,8 +74,6 @@ pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
                     put(&mut out, code, &tables);
                 }
             }
-            0xDC | 0xDD | 0xF8 if used.has(place) => put(&mut out, code, &[body]),
-            0xDC | 0xDD | 0xF8 => {}
             _ => return Err(Unfollowed),
         }
     }

@@ -49,8 +49,8 @@ pub(crate) fn bounded(profile: &[u8]) -> Option<Vec<u8>> {
     // Both are required (section 8.2); a version 2 reader takes only its own kind of text.
     let version = *profile.get(8)?;
     for (name, text) in [
-        (b"desc", description(version)),
-        (b"cprt", copyright(version)),
+        (*b"desc", description(version)),
+        (*b"cprt", copyright(version)),
     ] {
         let place = out.put(&text);
         out.enter(name, place)?;
@@ -61,7 +61,7 @@ pub(crate) fn bounded(profile: &[u8]) -> Option<Vec<u8>> {
             Some(place) => place.clone(),
             None => out.put(profile.get(table.clone())?),
         };
-        out.enter(&name, place.clone())?;
+        out.enter(name, place.clone())?;
         shared.insert(table.start, place);
     }
     out.end()
@@ -145,7 +145,7 @@ impl Encoding {
         begin..begin + table.len()
     }
 
-    fn enter(&mut self, name: &[u8; 4], table: Range<usize>) -> Option<()> {
+    fn enter(&mut self, name: [u8; 4], table: Range<usize>) -> Option<()> {
         self.entries.extend(name);
         self.entries.extend(big(table.start)?);
         self.entries.extend(big(table.len())?);
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn shared_tables_stay_shared_and_a_profile_does_not_grow() {
         let names = [b"rTRC", b"gTRC", b"bTRC", b"kTRC"];
-        let curve = [&b"curv\0\0\0\0\0\0\x80\0"[..], &[7; 1 << 16]].concat();
+        let curve = [&b"curv\0\0\0\0\0\0\x10\0"[..], &[7; 1 << 13]].concat();
         let mut whole = profile(4, &names.map(|name| (name, &curve[..])));
         let first = HEADER + 4 + 12 * names.len();
         for index in 1..names.len() {

@@ -155,7 +155,9 @@ impl Header {
                 && component(entry, 1)
                 && component(entry, 5)
         });
-        body.len() % size == 0 && sound && (1..=MAX_PROGRESSIONS).contains(&(body.len() / size))
+        body.len().is_multiple_of(size)
+            && sound
+            && (1..=MAX_PROGRESSIONS).contains(&(body.len() / size))
     }
 }
 

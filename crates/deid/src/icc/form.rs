@@ -180,7 +180,7 @@ mod tests {
 
     const ONE: &[u8] = b"\0\x01\0\0";
 
-    fn table(kind: &[u8; 4], body: &[&[u8]]) -> Vec<u8> {
+    fn table(kind: [u8; 4], body: &[&[u8]]) -> Vec<u8> {
         [&kind[..], &[0; 4], &body.concat()].concat()
     }
 
@@ -190,21 +190,21 @@ mod tests {
 
     #[test]
     fn every_type_is_as_long_as_its_counts_say() {
-        let curve = table(b"curv", &[b"\0\0\0\x02\0\0\xff\xff"]);
-        let gamma = table(b"para", &[b"\0\0\0\0", ONE]);
+        let curve = table(*b"curv", &[b"\0\0\0\x02\0\0\xff\xff"]);
+        let gamma = table(*b"para", &[b"\0\0\0\0", ONE]);
         let identity = [ONE, &[0; 12], ONE, &[0; 12], ONE].concat()[..36].to_vec();
         let small = table(
-            b"mft1",
+            *b"mft1",
             &[&[1, 3, 2, 0], &identity, &[9; 256], &[1; 6], &[7; 768]],
         );
         let wide = table(
-            b"mft2",
+            *b"mft2",
             &[&[3, 1, 2, 0], &identity, b"\0\x02\0\x02", &[1; 32]],
         );
         for table in [
-            table(b"XYZ ", &[ONE, ONE, b"\xff\xff\x80\0"]),
-            table(b"chrm", &[b"\0\x03\0\x01", &ONE.repeat(6)]),
-            table(b"sf32", &[&ONE.repeat(9)]),
+            table(*b"XYZ ", &[ONE, ONE, b"\xff\xff\x80\0"]),
+            table(*b"chrm", &[b"\0\x03\0\x01", &ONE.repeat(6)]),
+            table(*b"sf32", &[&ONE.repeat(9)]),
             curve.clone(),
             gamma.clone(),
             small,
@@ -218,20 +218,20 @@ mod tests {
             assert_eq!(length(&[&table, &b"Jane"[..]].concat()), Some(table.len()));
         }
         for words in [
-            table(b"XYZ ", &[b"Owner Jane S"]),
-            table(b"sf32", &[&b"Jane".repeat(9)]),
-            table(b"para", &[b"\0\0\0\0Jane"]),
-            table(b"para", &[b"\0\x05\0\0", &ONE.repeat(9)]),
-            table(b"curv", &[b"Jane Doe"]),
-            table(b"chrm", &[b"\0\x01\0\0Jane Doe"]),
-            table(b"text", &[b"Jane"]),
+            table(*b"XYZ ", &[b"Owner Jane S"]),
+            table(*b"sf32", &[&b"Jane".repeat(9)]),
+            table(*b"para", &[b"\0\0\0\0Jane"]),
+            table(*b"para", &[b"\0\x05\0\0", &ONE.repeat(9)]),
+            table(*b"curv", &[b"Jane Doe"]),
+            table(*b"chrm", &[b"\0\x01\0\0Jane Doe"]),
+            table(*b"text", &[b"Jane"]),
         ] {
             assert_eq!(length(&words), None, "{words:?}");
         }
     }
 
     fn forward(places: [u32; 5], parts: &[u8]) -> Vec<u8> {
-        let mut out = table(b"mAB ", &[&[1, 1, 0, 0]]);
+        let mut out = table(*b"mAB ", &[&[1, 1, 0, 0]]);
         out.extend(places.iter().flat_map(|place| place.to_be_bytes()));
         out.extend(parts);
         out
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn stages_leave_no_room_between_them() {
-        let curve = table(b"curv", &[b"\0\0\0\x01\x01\0"]);
+        let curve = table(*b"curv", &[b"\0\0\0\x01\x01\0"]);
         let matrix = ONE.repeat(12);
         let grid = [&[2_u8][..], &[0; 15], &[1, 0, 0, 0, 7, 8]].concat();
         // B at 32 (14 bytes and two of fill), matrix at 48, M with B, grid at 96, A behind fill.
