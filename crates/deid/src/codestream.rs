@@ -2,6 +2,11 @@
 //! boxes of metadata, bytes after the end. Every length is checked against the frame; what cannot
 //! be followed is refused. Entropy-coded data stays bit for bit. The caller puts frames together.
 
+use headers::{Header, Lengths};
+
+mod headers;
+mod tables;
+
 /// A frame that cannot be followed to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unfollowed;
@@ -10,13 +15,14 @@ type Stripped = Result<Vec<u8>, Unfollowed>;
 
 /// A JPEG or JPEG-LS frame (ISO/IEC 10918-1 annex B, 14495-1 annex C) without COM and APPn, but
 /// with the two that decoders ask about colour: JFIF (its thumbnail goes) and Adobe; in JPEG-LS
-/// also HP's colour transform.
+/// also HP's colour transform. Of tables those stay that a scan reads.
 pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
     let mut out = Vec::with_capacity(frame.len());
     let mut at = 2;
     if frame.get(..2) != Some(&[0xFF, 0xD8]) {
         return Err(Unfollowed);
     }
+    let used = tables::used(frame)?;
     out.extend([0xFF, 0xD8]);
     loop {
         // Any marker may be preceded by fill bytes (B.1.1.2).
@@ -33,23 +39,19 @@ pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
         }
         let body = segment(frame, at)?;
         at += body.len() + 2;
+        let place = at - body.len();
         match code {
-            0xE0 => {
-                if let Some(jfif) = body.get(..12).filter(|body| body.starts_with(b"JFIF\0")) {
-                    put(&mut out, code, &[jfif, &[0, 0]]);
-                }
+            0xE0 if used.has(place) => {
+                let jfif = body.get(..12).ok_or(Unfollowed)?;
+                put(&mut out, code, &[jfif, &[0, 0]]);
             }
-            0xE8 => {
-                if let (5, true) = (body.len(), body.starts_with(b"mrfx")) {
-                    put(&mut out, code, &[body]);
-                }
+            0xEE if used.has(place) => {
+                // Of version and flags nothing depends; of the transformation the colours do.
+                let transformation = body.get(11..12).ok_or(Unfollowed)?;
+                put(&mut out, code, &[b"Adobe\0\x64\0\0\0\0", transformation]);
             }
-            0xEE => {
-                if let Some(adobe) = body.get(..12).filter(|body| body.starts_with(b"Adobe")) {
-                    put(&mut out, code, &[adobe]);
-                }
-            }
-            0xE1..=0xEF | 0xFE => {}
+            0xDC | 0xDD | 0xE8 | 0xF8 if used.has(place) => put(&mut out, code, &[body]),
+            0xDC | 0xDD | 0xE0..=0xEF | 0xF8 | 0xFE => {}
             0xDA => {
                 let parts = usize::from(*body.first().ok_or(Unfollowed)?);
                 if body.len() != 2 * parts + 4 {
@@ -65,25 +67,12 @@ pub(crate) fn jpeg(frame: &[u8]) -> Stripped {
                 }
             }
             // Frame headers; 10918-1 table B.2, 14495-1 C.2.2.
-            0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF | 0xF7 => {
-                let parts = usize::from(*body.get(5).ok_or(Unfollowed)?);
-                if body.len() != 3 * parts + 6 {
-                    return Err(Unfollowed);
+            0xC0..=0xC3 | 0xF7 => put(&mut out, code, &[body]),
+            0xC4 | 0xDB => {
+                let tables = used.of(code, body, place);
+                if !tables.is_empty() {
+                    put(&mut out, code, &tables);
                 }
-                put(&mut out, code, &[body]);
-            }
-            0xDB => put_checked(&mut out, code, body, quantization)?,
-            0xC4 => put_checked(&mut out, code, body, huffman)?,
-            0xCC if body.len() % 2 == 0 => put(&mut out, code, &[body]),
-            0xDC | 0xDD if body.len() == 2 => put(&mut out, code, &[body]),
-            // JPEG-LS preset parameters (14495-1 C.2.4.1): thresholds, and sizes beyond 16 bits.
-            // Mapping tables could hold anything.
-            0xF8 if matches!(
-                (body.first(), body.len()),
-                (Some(1), 11) | (Some(4), 2..=10)
-            ) =>
-            {
-                put(&mut out, code, &[body]);
             }
             _ => return Err(Unfollowed),
         }
@@ -122,36 +111,6 @@ fn put(out: &mut Vec<u8>, code: u8, parts: &[&[u8]]) {
     }
 }
 
-fn put_checked(
-    out: &mut Vec<u8>,
-    code: u8,
-    body: &[u8],
-    table: fn(&[u8]) -> Option<usize>,
-) -> Result<(), Unfollowed> {
-    let mut rest = body;
-    while !rest.is_empty() {
-        let length = table(rest).ok_or(Unfollowed)?;
-        rest = rest.get(length..).ok_or(Unfollowed)?;
-    }
-    put(out, code, &[body]);
-    Ok(())
-}
-
-/// Length of a quantization table (B.2.4.1).
-fn quantization(table: &[u8]) -> Option<usize> {
-    match table.first()? >> 4 {
-        0 => Some(65),
-        1 => Some(129),
-        _ => None,
-    }
-}
-
-/// Length of a Huffman table (B.2.4.2).
-fn huffman(table: &[u8]) -> Option<usize> {
-    let counts = table.get(1..17)?;
-    Some(17 + counts.iter().copied().map(usize::from).sum::<usize>())
-}
-
 /// Length of the entropy-coded data: up to a marker that is no restart. In JPEG a zero byte
 /// follows FFH, in JPEG-LS a zero bit (14495-1 A.1); in both a marker's second byte is 80H or more.
 fn entropy(data: &[u8]) -> usize {
@@ -173,23 +132,24 @@ fn find_ff(data: &[u8]) -> Option<usize> {
     data.iter().position(|byte| *byte == 0xFF)
 }
 
-/// A JPEG 2000 or HTJ2K codestream (ISO/IEC 15444-1 annex A) without comments. Of a JP2 file the
-/// codestream is what stays: DICOM says the rest in attributes (PS3.5 section A.4.4).
-pub(crate) fn jpeg2000(frame: &[u8]) -> Stripped {
+/// A JPEG 2000 or HTJ2K codestream (ISO/IEC 15444-1 annex A) with only the segments that decoding
+/// needs; `extended`: those of part 2 as well. Of a JP2 file the codestream is what stays: DICOM says
+/// the rest in attributes (PS3.5 section A.4.4).
+pub(crate) fn jpeg2000(frame: &[u8], extended: bool) -> Stripped {
     if frame.get(4..8) == Some(b"jP  ") {
-        return jpeg2000_codestream(only_box(frame, *b"jp2c")?);
+        return jpeg2000_codestream(only_box(frame, *b"jp2c")?, extended);
     }
-    jpeg2000_codestream(frame)
+    jpeg2000_codestream(frame, extended)
 }
 
-fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
+fn jpeg2000_codestream(frame: &[u8], extended: bool) -> Stripped {
     if frame.get(..2) != Some(&[0xFF, 0x4F]) {
         return Err(Unfollowed);
     }
     let mut out = vec![0xFF, 0x4F];
     let mut at = 2;
-    let mut lengths_listed = false;
-    // Main header.
+    let mut lengths = Lengths::default();
+    let mut main = Header::main(extended);
     loop {
         let code = marker(frame, at)?;
         if code == 0x90 {
@@ -197,29 +157,30 @@ fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
         }
         let body = segment(frame, at + 2)?;
         at += body.len() + 4;
-        match code {
-            0x64 => {}
-            0x55 => {
-                lengths_listed = true;
-                put(&mut out, code, &[body]);
-            }
-            // SIZ, COD, COC, QCD, QCC, RGN, POC, PPM, PLM, CRG, CAP, CPF, and those of part 2.
-            0x50 | 0x51..=0x53 | 0x57 | 0x59 | 0x5C..=0x60 | 0x63 | 0x70..=0x79 => {
-                put(&mut out, code, &[body]);
-            }
-            _ => return Err(Unfollowed),
+        if code == 0x55 {
+            lengths.add(body, out.len() + 4)?;
+            put(&mut out, code, &[body]);
+        } else if main.keeps(code, body)? {
+            put(&mut out, code, &[body]);
         }
+    }
+    if !main.ends() {
+        return Err(Unfollowed);
     }
     // Tile-parts.
     loop {
         match marker(frame, at) {
             Ok(0x90) => {}
             Ok(0xD9) => {
+                lengths.end()?;
                 out.extend([0xFF, 0xD9]);
                 return Ok(out);
             }
             // The end marker is missing; nothing else is there.
-            Err(_) if at == frame.len() => return Ok(out),
+            Err(_) if at == frame.len() => {
+                lengths.end()?;
+                return Ok(out);
+            }
             _ => return Err(Unfollowed),
         }
         let start = segment(frame, at + 2)?;
@@ -230,20 +191,17 @@ fn jpeg2000_codestream(frame: &[u8]) -> Stripped {
         let end = if total == 0 {
             // The last tile-part, up to the end marker.
             let rest = frame.get(at..).ok_or(Unfollowed)?;
-            let begin = tile_part(rest)?.read;
+            let begin = tile_part(rest, &main)?.read;
             let data = rest.get(begin..).ok_or(Unfollowed)?;
             at + begin + packets(data)
         } else {
             at.checked_add(total).ok_or(Unfollowed)?
         };
         let part = frame.get(at..end).ok_or(Unfollowed)?;
-        let header = tile_part(part)?;
+        let header = tile_part(part, &main)?;
         let data = part.get(header.read..).ok_or(Unfollowed)?;
         let length = header.kept.len() + data.len();
-        if length != part.len() && lengths_listed {
-            // A list of tile-part lengths would have to change with it.
-            return Err(Unfollowed);
-        }
+        lengths.next(&mut out, be16(start, 0)?, part.len(), length)?;
         let begun = out.len();
         out.extend_from_slice(&header.kept);
         out.extend_from_slice(data);
@@ -272,28 +230,30 @@ fn packets(data: &[u8]) -> usize {
 }
 
 struct TilePart {
-    /// Header without comments, SOT to SOD.
+    /// The header as it stays, SOT to SOD.
     kept: Vec<u8>,
     /// Bytes of the header as it came.
     read: usize,
 }
 
-fn tile_part(part: &[u8]) -> Result<TilePart, Unfollowed> {
+fn tile_part(part: &[u8], main: &Header) -> Result<TilePart, Unfollowed> {
     let mut kept = part.get(..12).ok_or(Unfollowed)?.to_vec();
+    let mut header = main.of_tile_part();
     let mut at = 12;
     loop {
         let code = marker(part, at)?;
-        if code == 0x93 {
+        if code == 0x93 && header.ends() {
             kept.extend([0xFF, 0x93]);
             return Ok(TilePart { kept, read: at + 2 });
         }
         let body = segment(part, at + 2)?;
         at += body.len() + 4;
-        match code {
-            0x64 => {}
-            // COD, COC, QCD, QCC, RGN, POC, PLT, PPT, and those of part 2.
-            0x52 | 0x53 | 0x58 | 0x5C..=0x5F | 0x61 | 0x70..=0x79 => put(&mut kept, code, &[body]),
-            _ => return Err(Unfollowed),
+        // Capabilities are those of the whole codestream.
+        if code == 0x50 {
+            return Err(Unfollowed);
+        }
+        if header.keeps(code, body)? {
+            put(&mut kept, code, &[body]);
         }
     }
 }
@@ -496,9 +456,16 @@ mod tests {
         assert_eq!(jpeg(&film(&segment(0x02, b"DOE^JANE"))), Err(Unfollowed));
     }
 
+    /// One component; the sizes do not matter here.
+    const SIZE: [u8; 39] = {
+        let mut body = [0; 39];
+        body[35] = 1;
+        body
+    };
+
     fn codestream(main: &[u8], tile: &[u8]) -> Vec<u8> {
         let mut out = vec![0xFF, 0x4F];
-        out.extend(segment(0x51, &[0; 39]));
+        out.extend(segment(0x51, &SIZE));
         out.extend(main);
         let length = 12 + tile.len() as u32 + 2 + 4;
         let mut start = vec![0, 0];
@@ -513,42 +480,40 @@ mod tests {
     #[test]
     fn a_jpeg2000_loses_comments_in_both_headers_and_its_boxes() {
         let clean = codestream(&[], &[]);
-        assert_eq!(jpeg2000(&clean).unwrap(), clean);
+        assert_eq!(jpeg2000(&clean, false).unwrap(), clean);
         let comment = segment(0x64, b"\0\x01DOE^JANE");
         let mut dirty = codestream(&comment, &comment);
         dirty.extend(b"DOE^JANE");
-        assert_eq!(jpeg2000(&dirty).unwrap(), clean);
-        let listed = codestream(&segment(0x55, &[0; 8]), &comment);
-        assert_eq!(jpeg2000(&listed), Err(Unfollowed));
+        assert_eq!(jpeg2000(&dirty, false).unwrap(), clean);
         let mut file = b"\0\0\0\x0cjP  \r\n\x87\n".to_vec();
         file.extend(b"\0\0\0\x10xml DOE^JANE");
         file.extend((clean.len() as u32 + 8).to_be_bytes());
         file.extend(b"jp2c");
         file.extend(&clean);
-        assert_eq!(jpeg2000(&file).unwrap(), clean);
+        assert_eq!(jpeg2000(&file, false).unwrap(), clean);
     }
 
     #[test]
     fn a_file_within_a_file_is_refused_and_the_last_tile_ends_at_its_marker() {
         let mut nested = b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\0jp2c".to_vec();
         nested = nested.repeat(20_000);
-        assert_eq!(jpeg2000(&nested), Err(Unfollowed));
+        assert_eq!(jpeg2000(&nested, false), Err(Unfollowed));
         // Psot = 0: up to the end marker, and a second one behind the name.
         let mut open = codestream(&[], &[]);
         let start = open.len() - 20;
         assert_eq!(open[start..start + 2], [0xFF, 0x90]);
         open[start + 6..start + 10].fill(0);
         let clean = open.clone();
-        assert_eq!(jpeg2000(&open).unwrap(), clean);
+        assert_eq!(jpeg2000(&open, false).unwrap(), clean);
         open.extend(b"DOE^JANE\xff\xd9");
-        assert_eq!(jpeg2000(&open).unwrap(), clean);
+        assert_eq!(jpeg2000(&open, false).unwrap(), clean);
         // Packet number FFD9H is no end, nor is FFH before a packet that begins with D9H.
         let packets = b"\xff\x91\0\x04\xff\xd9\x01\xff\x91\0\x04\0\xff\xd9\x02";
         let mut numbered = clean.clone();
         numbered.splice(clean.len() - 2..clean.len() - 2, packets.iter().copied());
         let whole = numbered.clone();
         numbered.extend(b"DOE^JANE\xff\xd9");
-        assert_eq!(jpeg2000(&numbered).unwrap(), whole);
+        assert_eq!(jpeg2000(&numbered, false).unwrap(), whole);
     }
 
     #[test]
@@ -590,6 +555,113 @@ mod tests {
         assert_eq!(rle(&frame, 500), Err(Unfollowed));
     }
 
+    /// A Huffman table for differences, all of its codes of eight bits.
+    fn dc(symbols: &[u8]) -> Vec<u8> {
+        let mut body = vec![0; 17];
+        body[8] = symbols.len() as u8;
+        body.extend(symbols);
+        body
+    }
+
+    #[test]
+    fn tables_of_a_jpeg_are_tables_and_a_scan_reads_them() {
+        let table = segment(0xC4, &dc(&[0, 1, 2, 3]));
+        let quantization = segment(0xDB, &[&[0; 1][..], &[16; 64]].concat());
+        let interval = segment(0xDD, &[0, 2]);
+        let needed = [table.clone(), quantization.clone(), interval].concat();
+        let clean = film(&needed);
+        assert_eq!(jpeg(&clean).unwrap(), clean);
+        // What is defined again before a scan, and slots that no scan names.
+        let mut words = [&[1; 1][..], &b"DOE^JANE".repeat(8)].concat();
+        let unused = segment(0xDB, &words);
+        words[0] = 0;
+        let again = [segment(0xDB, &words), segment(0xDD, b"DO")].concat();
+        assert_eq!(
+            jpeg(&film(&[again, unused, needed].concat())).unwrap(),
+            clean
+        );
+        let mut both = dc(&[5, 4]);
+        both[0] = 3;
+        both.extend(dc(&[0, 1, 2, 3]));
+        let kept = jpeg(&film(&segment(0xC4, &both))).unwrap();
+        assert_eq!(kept, film(&table));
+        // Too many symbols, one again and again, and more codes than their length has.
+        let mut acs = dc(b"DOE^JANE");
+        acs[0] = 0x10;
+        let mut crowded = dc(&[1, 2, 3]);
+        crowded.swap(1, 8);
+        for body in [dc(b"DOEJANE"), dc(&[7, 7]), dc(&[0; 200]), acs, crowded] {
+            assert_eq!(jpeg(&film(&segment(0xC4, &body))), Err(Unfollowed));
+        }
+        // Arithmetic coding, a second frame, a preset of words, and larger sizes.
+        let second = segment(0xC0, &[8, 0, 1, 0, 1, 1, 1, 0x11, 0]);
+        let coding = segment(0xCC, b"DOE^JANE");
+        let preset = segment(0xF8, b"\x01\0\xffDOE^JANE");
+        let sizes = segment(0xF8, b"\x04\x04DOE^JANE");
+        for refused in [second, coding, preset, sizes] {
+            assert_eq!(jpeg(&film(&refused)), Err(Unfollowed));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_says_once_what_colours_it_has() {
+        let jfif = |words: &[u8]| segment(0xE0, &[b"JFIF\0\x01", words, b"\0\0"].concat());
+        let clean = film(&[]);
+        assert_eq!(jpeg(&film(&jfif(b"Jane D"))).unwrap(), clean);
+        let adobe = |words: &[u8]| film(&segment(0xEE, &[b"Adobe\0", words, b"\x01"].concat()));
+        let kept = jpeg(&adobe(b"Smith")).unwrap();
+        assert_eq!(kept, adobe(b"\x64\0\0\0\0"));
+    }
+
+    #[test]
+    fn a_jpeg2000_keeps_what_decoding_needs_and_no_longer() {
+        let coding = segment(0x52, &[0, 0, 0, 1, 0, 1, 4, 4, 0, 1]);
+        let steps = segment(0x5C, &[0x20, 8, 9, 9, 10]);
+        let clean = codestream(&[coding.clone(), steps.clone()].concat(), &[]);
+        assert_eq!(jpeg2000(&clean, false).unwrap(), clean);
+        // Places of components, lengths of packets, profiles.
+        let helpful = [0x63, 0x57, 0x59].map(|code| segment(code, b"DOE^JANE"));
+        let dirty = codestream(
+            &[coding.clone(), steps.clone(), helpful.concat()].concat(),
+            &segment(0x58, b"DOE^JANE"),
+        );
+        assert_eq!(jpeg2000(&dirty, false).unwrap(), clean);
+        let long = segment(0x5C, &[&[0x20][..], b"DOE^JANE"].concat());
+        for main in [
+            segment(0x60, b"DOE^JANE"),
+            segment(0x50, b"DOE^JANE"),
+            segment(0x52, b"DOE^JANE^^^"),
+            segment(0x5F, b"DOE^JAN"),
+            segment(0x51, &SIZE),
+            [coding.clone(), long].concat(),
+            [coding.clone(), coding].concat(),
+            [steps.clone(), steps].concat(),
+        ] {
+            assert_eq!(jpeg2000(&codestream(&main, &[]), false), Err(Unfollowed));
+        }
+        let packed = codestream(&[], &segment(0x61, b"DOE^JANE"));
+        assert_eq!(jpeg2000(&packed, false), Err(Unfollowed));
+        for code in 0x70..=0x79 {
+            let extended = codestream(&segment(code, b"DOE^JANE"), &[]);
+            assert_eq!(jpeg2000(&extended, false), Err(Unfollowed));
+            assert_eq!(jpeg2000(&extended, true).unwrap(), extended);
+        }
+    }
+
+    #[test]
+    fn listed_lengths_of_tile_parts_stay_true() {
+        let listed =
+            |length: u8, tile: &[u8]| codestream(&segment(0x55, &[0, 0x10, 0, 0, length]), tile);
+        let clean = listed(18, &[]);
+        assert_eq!(jpeg2000(&clean, false).unwrap(), clean);
+        let comment = segment(0x64, b"\0\x01DOE^JANE");
+        let dirty = listed(32, &comment);
+        assert_eq!(jpeg2000(&dirty, false).unwrap(), clean);
+        assert_eq!(jpeg2000(&listed(31, &comment), false), Err(Unfollowed));
+        let words = codestream(&segment(0x55, b"\0\x40DOE^JANE"), &[]);
+        assert_eq!(jpeg2000(&words, false), Err(Unfollowed));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_followed_or_refused(
@@ -599,7 +671,7 @@ mod tests {
             let heads: [&[u8]; 5] = [&[], &[0xFF, 0xD8, 0xFF], &[0xFF, 0x4F, 0xFF], b"\0\0\0\x0cjP  ", &[1, 0, 0, 0, 64]];
             let data = [heads[head], &data].concat();
             jpeg(&data).ok();
-            jpeg2000(&data).ok();
+            jpeg2000(&data, head == 2).ok();
             jpeg_xl(&data).ok();
             rle(&data, 100).ok();
         }

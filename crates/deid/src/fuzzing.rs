@@ -87,7 +87,7 @@ pub fn frame(data: &[u8]) {
     };
     let strip = |data: &[u8]| match first % 4 {
         0 => codestream::jpeg(data),
-        1 => codestream::jpeg2000(data),
+        1 => codestream::jpeg2000(data, first & 4 != 0),
         2 => codestream::jpeg_xl(data),
         _ => codestream::rle(data, 64),
     };

@@ -18,6 +18,8 @@ use crate::codestream::{self, Unfollowed};
 enum Family {
     Jpeg,
     Jpeg2000,
+    /// With segments of part 2.
+    Jpeg2000Extended,
     JpegXl,
     Native,
     /// Encapsulated Uncompressed (PS3.5 section A.4.11).
@@ -33,9 +35,8 @@ impl Family {
             "" | ".1" | ".1.99" | ".2" => Self::Native,
             ".1.98" => Self::Raw,
             ".4.50" | ".4.51" | ".4.57" | ".4.70" | ".4.80" | ".4.81" => Self::Jpeg,
-            ".4.90" | ".4.91" | ".4.92" | ".4.93" | ".4.201" | ".4.202" | ".4.203" => {
-                Self::Jpeg2000
-            }
+            ".4.90" | ".4.91" | ".4.201" | ".4.202" | ".4.203" => Self::Jpeg2000,
+            ".4.92" | ".4.93" => Self::Jpeg2000Extended,
             ".4.110" | ".4.111" | ".4.112" => Self::JpegXl,
             ".5" => Self::Rle,
             _ => return None,
@@ -298,7 +299,8 @@ fn frame(
     };
     let mut stripped = match family {
         Family::Jpeg => codestream::jpeg(&joined)?,
-        Family::Jpeg2000 => codestream::jpeg2000(&joined)?,
+        Family::Jpeg2000 => codestream::jpeg2000(&joined, false)?,
+        Family::Jpeg2000Extended => codestream::jpeg2000(&joined, true)?,
         Family::JpegXl => codestream::jpeg_xl(&joined)?,
         Family::Rle => {
             // Bits are packed eight to a byte (PS3.5 section G.2).

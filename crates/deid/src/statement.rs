@@ -18,7 +18,7 @@ use crate::{
 const CLEAN_PIXELS: &str = "113101";
 const BASIC: (&str, &str) = ("113100", "Basic Application Confidentiality Profile");
 
-/// PS3.16 CID 7050: what may have been done before, by others too.
+/// PS3.16 CID 7050. Only what this run applied is ever stated.
 const CODES: [(&str, &str); 13] = [
     BASIC,
     ("113101", "Clean Pixel Data Option"),
@@ -56,10 +56,9 @@ const fn code_of(option: ProfileOption) -> &'static str {
     }
 }
 
-/// Writes the statement into `cleaned`. What `original` says of earlier steps stands before it:
-/// both attributes hold one value for each successive step (PS3.3 Table C.7-1). Of those only
-/// standard codes and texts in the cleaned form are repeated, and nothing about pixels: whoever
-/// said so, they are looked through again.
+/// Writes the statement into `cleaned`. The codes are those of this run: what a sender claims nobody
+/// here has checked, and cleaning may have made it untrue. Of earlier steps the texts remain, in the
+/// cleaned form; they hold one value for each step (PS3.3 Table C.7-1).
 /// `lost_dates`: some that the policy keeps were not kept.
 pub(crate) fn state(
     cleaned: &mut InMemDicomObject,
@@ -67,8 +66,7 @@ pub(crate) fn state(
     policy: Policy,
     lost_dates: bool,
 ) {
-    let mut applied = codes_in(original);
-    applied.retain(|(code, _)| *code != CLEAN_PIXELS);
+    let mut applied = Vec::new();
     let ours = std::iter::once(BASIC.0).chain(policy.options().map(code_of));
     ours.for_each(|code| add(&mut applied, code));
     put_codes(cleaned, &applied);

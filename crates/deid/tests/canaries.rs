@@ -168,7 +168,7 @@ fn into_frame(film: &mut Film, syntax: &str, segment: Vec<u8>, after: &[u8]) {
         _ => vec![0xFF, 0xD8],
     };
     if syntax == JPEG_2000 {
-        frame.extend([0; 39]);
+        frame.extend([&[0; 35][..], &[1, 7, 1, 1]].concat());
     }
     frame.extend(segment);
     frame.extend(match syntax {

@@ -225,17 +225,24 @@ fn codes(object: &InMemDicomObject) -> Vec<String> {
 #[test]
 fn clean_pixels_are_stated_after_redaction_and_only_then() {
     let mut film = Film::new("ISO_IR 192", b"Davidson^Douglas", "292821506");
-    // The sender says that all is well: nobody believes it.
-    let earlier = common::sequence(
+    // The sender says that all is well, and what else was done: nobody believes it.
+    let claims: Vec<u8> = ["113101", "113103", "113105", "113106", "113109", "113111"]
+        .map(|code| {
+            let code = [
+                common::element((8, 0x0100), "SH", code.as_bytes()),
+                common::element((8, 0x0102), "SH", b"DCM"),
+                common::element((8, 0x0104), "LO", b"Some Option"),
+            ]
+            .concat();
+            let mut claim = common::item(0xE000, code.len() as u32);
+            claim.extend(code);
+            claim
+        })
+        .concat();
+    film.elements.insert(
         (0x0012, 0x0064),
-        &[
-            common::element((8, 0x0100), "SH", b"113101"),
-            common::element((8, 0x0102), "SH", b"DCM"),
-            common::element((8, 0x0104), "LO", b"Clean Pixel Data Option"),
-        ]
-        .concat(),
+        common::raw((0x0012, 0x0064), "SQ", claims.len() as u32, &claims),
     );
-    film.elements.insert((0x0012, 0x0064), earlier);
     let (clean, bytes) = deidentified(&film.encode());
     let before = from_reader(&bytes[..]).unwrap();
     let value = |object: &InMemDicomObject, tag| {
