@@ -45,19 +45,15 @@ impl AesKey {
         if !matches!(place.uri.kind.as_deref(), None | Some("secret-key")) {
             return Err(TokenError::Uri("its type is not secret-key"));
         }
+        let mut probe = None;
         let find: Find = Box::new(move |place, session| {
             let key = place.find(session, ObjectClass::SECRET_KEY)?;
             check(session, key, allow_extractable)?;
+            recognize(session, key, &mut probe)?;
             Ok(key)
         });
-        let key = Self(Worker::start(place, find, deadline)?);
         // A module without the mechanism says so now and not at the first film.
-        let sealed = key.seal(b"", PROBE)?;
-        match key.open_sealed(b"", &sealed) {
-            Ok(plain) if *plain == PROBE => Ok(key),
-            Ok(_) => Err(TokenError::KeyUnfit("it does not open what it sealed")),
-            Err(error) => Err(error),
-        }
+        Worker::start(place, find, deadline).map(Self)
     }
 
     /// Nonce, ciphertext, tag. `purpose` has to be the same to open it.
@@ -109,12 +105,42 @@ const PROBE: &[u8] = b"does this key work?";
 fn works(connection: &mut Connection) -> bool {
     let probed = connection.with_key(|session, key| {
         let sealed = encrypt(session, key, b"", PROBE)?;
-        match sealed.split_first_chunk::<NONCE_BYTES>() {
-            Some((nonce, body)) => decrypt(session, key, *nonce, b"", body),
-            None => Err(Error::InvalidValue),
-        }
+        is_probe(session, key, &sealed)
     });
-    matches!(probed, Ok(Ok(plain)) if *plain == PROBE)
+    matches!(probed, Ok(Ok(true)))
+}
+
+/// A label is no proof: whoever renews a key may give the new one the old one's. A key that is found
+/// again has to open what it sealed when it was found first; with another one everything in the spool
+/// would look damaged.
+fn recognize(
+    session: &Session,
+    key: ObjectHandle,
+    probe: &mut Option<Vec<u8>>,
+) -> Result<(), TokenError> {
+    let fresh = encrypt(session, key, b"", PROBE)?;
+    if !is_probe(session, key, &fresh)? {
+        return Err(TokenError::KeyUnfit("it does not open what it sealed"));
+    }
+    let Some(known) = probe else {
+        *probe = Some(fresh);
+        return Ok(());
+    };
+    match is_probe(session, key, known) {
+        Ok(true) => Ok(()),
+        Err(error) if !may_be_the_data(&error) => Err(error.into()),
+        // It opens its own, and not this.
+        Ok(false) | Err(_) => Err(TokenError::KeyUnfit(
+            "another key bears its name now: it does not open what was sealed before",
+        )),
+    }
+}
+
+fn is_probe(session: &Session, key: ObjectHandle, sealed: &[u8]) -> Result<bool, Error> {
+    match sealed.split_first_chunk::<NONCE_BYTES>() {
+        Some((nonce, body)) => Ok(*decrypt(session, key, *nonce, b"", body)? == PROBE),
+        None => Ok(false),
+    }
 }
 
 fn encrypt(

@@ -62,8 +62,8 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Whether another try makes no sense before a human did something.
-    pub(crate) fn is_final(&self) -> bool {
+    /// Whether the token took a try off its count, or has none left.
+    pub(crate) fn is_refused_pin(&self) -> bool {
         matches!(self, Self::PinIncorrect | Self::PinLocked)
     }
 }

@@ -4,10 +4,15 @@
 //! A token may hang, so every call is made on a thread of its own and given up after a deadline; the
 //! callers here block for that long, and an async caller puts them on a blocking thread.
 //!
-//! **The PIN is never guessed.** A token locks itself after a few wrong ones. A PIN that was refused is
-//! not tried again by this process, and a token that says that somebody entered a wrong one lately is
-//! left alone until a login with the right one has taken that flag away: whoever restarts us over and
-//! over costs the token one try and no more.
+//! **The PIN is never guessed.** A token locks itself after a few wrong ones. A PIN that a token refused
+//! is not tried on it again by this process, whichever of its keys is asked for. Over restarts nothing is
+//! remembered here: a token that sets CKF_USER_PIN_COUNT_LOW says that somebody entered a wrong one lately,
+//! and is left alone until a login with the right one has taken that flag away, so whoever restarts us over
+//! and over costs it one try and no more. A token that does not set the flag (PKCS#11 lets it) loses one
+//! try at each start with a wrong PIN: there, do not let a service manager restart without limit.
+//!
+//! **The key is recognized.** What bears the URI's name after the token was away has to open what the key
+//! sealed at the start; another one is [`TokenError::KeyUnfit`] and never makes data look damaged.
 
 mod aes;
 

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::TokenError;
 
 /// A PIN. Gone from memory when it is dropped.
-pub struct Pin(AuthPin);
+#[derive(PartialEq, Eq)]
+pub struct Pin(Zeroizing<String>);
 
 impl Pin {
     /// From the bytes of a file: text, one newline at its end does not count.
@@ -22,11 +23,11 @@ impl Pin {
         if text.is_empty() || text.contains('\0') {
             return Err(TokenError::PinUnusable);
         }
-        Ok(Self(AuthPin::new(text.into())))
+        Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
-    pub(crate) fn auth(&self) -> &AuthPin {
-        &self.0
+    pub(crate) fn auth(&self) -> AuthPin {
+        AuthPin::new(self.0.as_str().into())
     }
 }
 

@@ -23,6 +23,27 @@ pub struct Place {
     pub pin: Arc<Pin>,
 }
 
+/// Which token, as far as its module tells.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Token {
+    module: PathBuf,
+    slot: Slot,
+    serial: String,
+}
+
+/// PINs that a token has refused, with its answer.
+type Refused = Vec<(Arc<Pin>, TokenError)>;
+
+/// By token, for every key of this process: all of them would enter the same PIN. Each is locked while
+/// a PIN is entered, so that the next one knows what became of the last.
+static REFUSED: Mutex<Option<HashMap<Token, Arc<Mutex<Refused>>>>> = Mutex::new(None);
+
+fn refused(token: Token) -> Arc<Mutex<Refused>> {
+    let mut tokens = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    let tokens = tokens.get_or_insert_default();
+    Arc::clone(tokens.entry(token).or_default())
+}
+
 /// A module is loaded once in a process, and never unloaded: its threads may outlive us.
 static MODULES: Mutex<Option<HashMap<PathBuf, Pkcs11>>> = Mutex::new(None);
 
@@ -86,6 +107,18 @@ impl Place {
         if !info.login_required() {
             return Ok(session);
         }
+        let refused = refused(Token {
+            module: self.module.clone(),
+            slot,
+            serial: info.serial_number().to_owned(),
+        });
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |(pin, _): &&(Arc<Pin>, TokenError)| *pin == self.pin;
+        if let Some((_, why)) = refused.iter().find(same) {
+            return Err(why.clone());
+        }
+        // As it is now: another key's login may have failed while we waited.
+        let info = module.get_token_info(slot)?;
         if info.user_pin_locked() || !info.user_pin_initialized() {
             return Err(TokenError::PinLocked);
         }
@@ -101,9 +134,15 @@ impl Place {
         if info.user_pin_count_low() || info.user_pin_final_try() {
             return Err(TokenError::PinDoubtful);
         }
-        match session.login(UserType::User, Some(self.pin.auth())) {
+        match session.login(UserType::User, Some(&self.pin.auth())) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                let error = TokenError::from(error);
+                if error.is_refused_pin() {
+                    refused.push((Arc::clone(&self.pin), error.clone()));
+                }
+                Err(error)
+            }
         }
     }
 

@@ -12,8 +12,8 @@ use crate::TokenError;
 use crate::error::is_lost;
 use crate::session::Place;
 
-/// Finds the key, and says what is wrong with it.
-pub(crate) type Find = Box<dyn Fn(&Place, &Session) -> Result<ObjectHandle, TokenError> + Send>;
+/// Finds the key, and says what is wrong with it: also that it is another one than the last time.
+pub(crate) type Find = Box<dyn FnMut(&Place, &Session) -> Result<ObjectHandle, TokenError> + Send>;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -28,8 +28,6 @@ pub(crate) struct Connection {
     place: Place,
     find: Find,
     open: Option<(Session, ObjectHandle)>,
-    /// Why there is never going to be another one.
-    refused: Option<TokenError>,
 }
 
 impl Worker {
@@ -40,7 +38,6 @@ impl Worker {
             place,
             find,
             open: None,
-            refused: None,
         };
         let thread = std::thread::Builder::new().name("token".to_owned());
         let run = move || {
@@ -86,21 +83,12 @@ impl Worker {
 
 impl Connection {
     fn opened(&mut self) -> Result<(&Session, ObjectHandle), TokenError> {
-        if let Some(refused) = &self.refused {
-            return Err(refused.clone());
-        }
         let open = if let Some(open) = self.open.take() {
             open
         } else {
-            let opened = self.place.log_in().and_then(|session| {
-                let key = (self.find)(&self.place, &session)?;
-                Ok((session, key))
-            });
-            opened.inspect_err(|error| {
-                if error.is_final() {
-                    self.refused = Some(error.clone());
-                }
-            })?
+            let session = self.place.log_in()?;
+            let key = (self.find)(&self.place, &session)?;
+            (session, key)
         };
         let (session, key) = self.open.insert(open);
         Ok((session, *key))

@@ -160,14 +160,14 @@ fn inside_pin() {
     let error = open("site", "good", "not-the-pin").unwrap_err();
     assert_eq!(error, TokenError::PinIncorrect);
     assert!(!error.to_string().contains("not-the-pin"));
-    // As a service manager would.
-    for pin in ["not-the-pin", PIN] {
+    // The same process remembers; another one, as a service manager would start it, sees the flag.
+    for (pin, expected) in [
+        ("not-the-pin", TokenError::PinIncorrect),
+        ("neither", TokenError::PinDoubtful),
+        (PIN, TokenError::PinDoubtful),
+    ] {
         let error = open("site", "good", pin).unwrap_err();
-        assert_eq!(
-            error,
-            TokenError::PinDoubtful,
-            "the token has had one wrong PIN"
-        );
+        assert_eq!(error, expected, "the token has had one wrong PIN");
     }
     // By hand, with the right one.
     drop(writing("site"));
@@ -185,4 +185,69 @@ fn inside_pin() {
     assert_eq!(key.seal(b"", b"x"), Err(TokenError::PinIncorrect));
     session.login(UserType::User, Some(&new)).unwrap();
     assert_eq!(key.seal(b"", b"x"), Err(TokenError::PinIncorrect));
+}
+
+#[test]
+fn two_keys_of_a_token_enter_a_pin_that_it_refuses_once() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), "inside_two");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn inside_two() {
+    if !inside() {
+        return;
+    }
+    make_token("site");
+    make_key("site", "one", 32, false);
+    make_key("site", "two", 32, false);
+    let one = open("site", "one", PIN).unwrap();
+    let two = open("site", "two", PIN).unwrap();
+    let session = writing("site");
+    let (old, new) = (AuthPin::new(PIN.into()), AuthPin::new("another".into()));
+    session.set_pin(&old, &new).unwrap();
+    session.logout().unwrap();
+    assert_eq!(one.seal(b"", b"x"), Err(TokenError::PinIncorrect));
+    let was_wrong = || {
+        let module = softhsm::softhsm();
+        let slots = module.get_slots_with_initialized_token().unwrap();
+        module
+            .get_token_info(slots[0])
+            .unwrap()
+            .user_pin_count_low()
+    };
+    assert!(was_wrong());
+    // Somebody takes the token's warning away: as a token does that never gives one.
+    session.login(UserType::User, Some(&new)).unwrap();
+    session.logout().unwrap();
+    assert!(!was_wrong());
+    assert_eq!(two.seal(b"", b"x"), Err(TokenError::PinIncorrect));
+    assert!(!was_wrong(), "not entered again for the other key");
+}
+
+#[test]
+fn another_key_of_the_same_name_is_not_taken_for_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path(), "inside_renamed");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn inside_renamed() {
+    if !inside() {
+        return;
+    }
+    make_token("site");
+    make_key("site", "one", 32, false);
+    let key = open("site", "one", PIN).unwrap();
+    let sealed = key.seal(b"purpose", &[7; 32]).unwrap();
+    destroy_key("site", "one");
+    make_key("site", "one", 32, false);
+    for _ in 0..2 {
+        let opened = key.open_sealed(b"purpose", &sealed);
+        assert!(matches!(opened, Err(TokenError::KeyUnfit(_))), "{opened:?}");
+        let failed = key.seal(b"purpose", &[7; 32]);
+        assert!(matches!(failed, Err(TokenError::KeyUnfit(_))), "{failed:?}");
+    }
 }
