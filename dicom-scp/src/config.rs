@@ -49,12 +49,15 @@
 //! ae_title = "CLOISTER"                # calling; default: the first of receive.ae_titles
 //! timeout_ms = 30000                   # for a connection, and for each answer
 //! wait_ms = 5000                       # for the archive's N-EVENT-REPORT on our own association
-//! event_timeout_ms = 3600000           # for it at all; then the archive is sent and asked again
+//! event_timeout_ms = 3600000           # for it at all; then the archive is asked again; a late one counts
 //! request_timeout_ms = 86400000        # then a modality is told that what is undecided has failed
 //! retry_initial_ms = 1000
 //! retry_max_ms = 300000                # waits double up to this, less a random part
 //! give_up_after_hours = 72             # then an object, or a report, is a dead letter
-//! max_references = 10000               # objects of one request
+//! max_references = 10000               # objects of one request. All requests together: 10,000 with
+//!                                      # 1,000,000 objects, half of that for one title that has a
+//!                                      # [[commitment.modality]] and for all that have none, a tenth
+//!                                      # for one that has none
 //! [commitment.tls]                     # absent: without TLS. TLS 1.2 (ECDHE, AEAD) and 1.3
 //! certificate = "pki/gateway.crt"
 //! key = "pki/gateway.key"

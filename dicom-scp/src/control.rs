@@ -18,6 +18,7 @@
 //!     {"key":"9c…","what":"object","state":"failed","calling_ae":"CT_1","since_unix_ms":0,
 //!      "objects":1,"decided":1,"committed":0,"reason":"NO_SUCH_INSTANCE"}]}
 //! → {"commitments":{"retry":"7a…"}}                      ← {"done":"relay_retried"}
+//! → {"commitments":{"forget":"7a…"}}                     ← {"done":"commitment_forgotten"}
 //! → {"list":"counts"}
 //! ← {"counts":{"objects":2,"studies":1,"waiting":0,"pending":0,"forwarded":1,"quarantined":0,"dead":0}}
 //! → {"studies":{"retry":"5f…"}}, "discard" likewise      ← {"done":"retried"}, {"done":"discarded"}
@@ -176,6 +177,8 @@ pub enum Done {
     Purged,
     /// An object goes to the archive again, or a report to its modality.
     RelayRetried,
+    /// A request of a modality is not remembered any more.
+    CommitmentForgotten,
     /// The keyring has this generation, and so many keys were wrapped again.
     Rotated {
         /// Of the key that makes new pseudonyms.

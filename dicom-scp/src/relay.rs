@@ -22,7 +22,7 @@ use crate::config::commitment::RelayConfig;
 use crate::error::SpoolError;
 use crate::metric;
 use crate::spool::record::{Record, now_unix_ms};
-use crate::spool::worklist::commitment::{Failure, Relayed, Request, RequestState};
+use crate::spool::worklist::commitment::{Failure, Load, Question, Relayed, RequestState};
 use crate::spool::{Id, Spool};
 
 mod answer;
@@ -34,12 +34,24 @@ mod report;
 
 pub(crate) use answer::Asker;
 
-/// Longest data set of an N-service: 50,000 references fit.
+/// Longest data set of the archive's N-EVENT-REPORT: 50,000 references fit.
 pub(crate) const MAX_REFERENCES_BYTES: usize = 8 << 20;
+/// Of a modality's N-ACTION, for each reference that it may name: two UIDs of 64 bytes, and the heads
+/// of two elements and an item in either VR; and for all else.
+const REFERENCE_BYTES: usize = 200;
+const REQUEST_BYTES: usize = 4096;
 /// The one SOP instance of Storage Commitment (PS3.4 section J.3.5).
 const INSTANCE: &str = "1.2.840.10008.1.20.1.1";
-/// Requests that are remembered at a time.
-const MAX_REQUESTS: usize = 10_000;
+/// Requests that are remembered at a time, and references in them: some 200 bytes each. The part of
+/// one title is smaller: see [`Office::room`].
+const ROOM: Load = Load {
+    requests: 10_000,
+    references: 1_000_000,
+};
+/// What is over for so long makes room for others: not faster, or the log grows with every request.
+const SETTLED_MS: i64 = 60_000;
+/// Objects that late questions may name: with so many the oldest are not believed any more.
+const MAX_LATE_OBJECTS: usize = 1_000_000;
 /// How long a request that is over is remembered: asked again, it is told the same again.
 const REMEMBERED_MS: i64 = 7 * 24 * 3_600_000;
 /// Between a change and the look at it: this looks at every object.
@@ -150,22 +162,33 @@ impl Office {
         lock(&self.resting).remove(&id);
     }
 
-    /// The first report that is due, of those that `which` names, and the right to deliver it.
-    fn claim(&self, which: impl Fn(&Request) -> bool) -> Option<Claim> {
+    /// The first report that is due to `calling`, and the right to deliver it.
+    fn claim(&self, calling: &str) -> Option<Claim> {
         let mut claims = lock(&self.claims);
         let worklist = self.spool.worklist();
-        let due = worklist.requests().find(|(id, request)| {
-            matches!(request.state, RequestState::Decided(_))
-                && !claims.contains(id)
-                && !self.rests(**id)
-                && which(request)
-        });
-        let request = *due?.0;
+        let due = worklist.untold().get(calling)?.iter();
+        let mut due = due.filter(|id| !claims.contains(id) && !self.rests(**id));
+        let request = *due.next()?;
         claims.insert(request);
         Some(Claim {
             request,
             claims: Arc::clone(&self.claims),
         })
+    }
+
+    /// Longest data set that a peer's N-ACTION is worth.
+    pub(crate) const fn request_bytes(&self) -> usize {
+        self.config.max_references * REFERENCE_BYTES + REQUEST_BYTES
+    }
+
+    /// What has to be forgotten before one more request fits, or `None` if it does not fit.
+    fn room(&self, calling: &AeTitle, references: usize) -> Option<Vec<Id>> {
+        let known = |title: &str| {
+            AeTitle::parse(title).is_ok_and(|title| self.config.modalities.contains_key(&title))
+        };
+        let worklist = self.spool.worklist();
+        let before = now_unix_ms() - SETTLED_MS;
+        worklist.room_for_request(calling.as_str(), references, ROOM, before, known)
     }
 
     /// The right to one report, unless somebody has it.
@@ -178,16 +201,15 @@ impl Office {
 
     /// Resolves when there is something to tell `calling` on an association that it has open.
     pub(crate) async fn due(&self, calling: &AeTitle) -> Claim {
+        // Whoever has an address is told there.
+        if self.config.address(calling).is_some() {
+            return std::future::pending().await;
+        }
         loop {
             let changed = self.spool.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            // Whoever has an address is told there.
-            let claim = self.claim(|request| {
-                request.requested.calling_ae == calling.as_str()
-                    && self.config.address(calling).is_none()
-            });
-            if let Some(claim) = claim {
+            if let Some(claim) = self.claim(calling.as_str()) {
                 return claim;
             }
             changed.await;
@@ -198,13 +220,22 @@ impl Office {
     async fn clean_up(&self) -> Result<(), SpoolError> {
         let now = now_unix_ms();
         let config = &self.config;
-        let (unheard, lost, late, dead, old) = {
+        let (unheard, closed, lost, late, dead, old) = {
             let worklist = self.spool.worklist();
-            let transactions = worklist.transactions();
-            let unheard: Vec<_> = transactions
-                .filter(|(_, asked)| now - asked.at_unix_ms >= config.event_ms)
-                .map(|(transaction, _)| *transaction)
-                .collect();
+            let (mut unheard, mut closed, mut asked_late) = (Vec::new(), Vec::new(), Vec::new());
+            for (transaction, asked) in worklist.transactions() {
+                let age = now - asked.at_unix_ms;
+                match asked.state {
+                    Question::Open if age >= config.event_ms => unheard.push(*transaction),
+                    Question::Open => {}
+                    _ if age >= config.give_up_ms.max(config.event_ms) => closed.push(*transaction),
+                    Question::Late => {
+                        asked_late.push((asked.at_unix_ms, asked.objects.len(), *transaction));
+                    }
+                    Question::Answered => {}
+                }
+            }
+            closed.extend(too_many(asked_late));
             let (mut late, mut dead, mut old) = (Vec::new(), Vec::new(), Vec::new());
             for (id, request) in worklist.requests() {
                 match request.state {
@@ -214,7 +245,11 @@ impl Office {
                     RequestState::Decided(since) if now - since >= config.give_up_ms => {
                         dead.push(*id);
                     }
-                    RequestState::Reported(since) if now - since >= REMEMBERED_MS => old.push(*id),
+                    RequestState::Reported(since) | RequestState::Undeliverable(since)
+                        if now - since >= REMEMBERED_MS =>
+                    {
+                        old.push(*id);
+                    }
                     _ => {}
                 }
             }
@@ -224,11 +259,14 @@ impl Office {
             } else {
                 Vec::new()
             };
-            (unheard, lost, late, dead, old)
+            (unheard, closed, lost, late, dead, old)
         };
         for transaction in unheard {
             tracing::warn!(%transaction, "The archive has not reported in time; it is asked again.");
             self.append(Relayed::Unheard { transaction }).await?;
+        }
+        for transaction in closed {
+            self.append(Relayed::Closed { transaction }).await?;
         }
         if !lost.is_empty() {
             self.give_up(lost, Failure::Processing).await?;
@@ -247,6 +285,7 @@ impl Office {
         for request in old {
             self.append(Relayed::Forgot { request }).await?;
         }
+        self.spool.compact_if_long().await?;
         let worklist = self.spool.worklist();
         lock(&self.resting)
             .retain(|id, _| worklist.object(*id).is_some() || worklist.request(*id).is_some());
@@ -276,12 +315,24 @@ impl Office {
     }
 }
 
+/// The oldest of the late questions, where all of them name more objects than we want to hold.
+fn too_many(mut late: Vec<(i64, usize, uuid::Uuid)>) -> Vec<uuid::Uuid> {
+    late.sort_unstable();
+    let mut named: usize = late.iter().map(|(_, objects, _)| objects).sum();
+    let oldest = late.into_iter().take_while(|(_, objects, _)| {
+        let over = named > MAX_LATE_OBJECTS;
+        named = named.saturating_sub(*objects);
+        over
+    });
+    oldest.map(|(_, _, transaction)| transaction).collect()
+}
+
 /// Works until `shutdown`.
 pub(crate) async fn run(office: Arc<Office>, shutdown: Shutdown) {
     let work = async {
         tokio::join!(
             archive::run(&office),
-            report::run(&office),
+            report::run(Arc::clone(&office)),
             clean_up(&office)
         )
     };

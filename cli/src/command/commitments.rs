@@ -27,14 +27,29 @@ enum CommitmentsCommand {
         /// The key, as the list shows it.
         key: String,
     },
+    /// Forget a request that is over, or whose report cannot be delivered.
+    Forget {
+        /// The key, as the list shows it.
+        key: String,
+    },
 }
 
 pub(crate) async fn run(args: &Args, out: Output) -> Result<()> {
     let socket = args.control.socket()?;
-    if let Some(CommitmentsCommand::Retry { key }) = &args.command {
-        let request = Request::Commitments(CommitmentRequest::Retry(key.clone()));
+    let change = match &args.command {
+        Some(CommitmentsCommand::Retry { key }) => {
+            Some((CommitmentRequest::Retry(key.clone()), "It is tried again."))
+        }
+        Some(CommitmentsCommand::Forget { key }) => Some((
+            CommitmentRequest::Forget(key.clone()),
+            "It is forgotten. Asked once more, it is a new one.",
+        )),
+        Some(CommitmentsCommand::List) | None => None,
+    };
+    if let Some((change, said)) = change {
+        let request = Request::Commitments(change);
         out.emit(&control::operate(&socket, &request).await?)?;
-        return out.say("It is tried again.");
+        return out.say(said);
     }
     let rows = control::commitments(&socket).await?;
     for row in &rows {

@@ -118,16 +118,26 @@ struct Modality {
     sends_as: Vec<String>,
 }
 
+/// Where the archive's reports may come in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    /// `listen.dimse`.
+    pub(super) plain: bool,
+    /// `listen.dimse_tls`.
+    pub(super) tls: bool,
+}
+
 /// The two keys belong together.
 pub(super) fn relay(
     commitment: Commitment,
     table: Option<Raw>,
     base: &Path,
     receive: &mut ReceiveConfig,
+    ports: Ports,
 ) -> Result<Option<RelayConfig>, ConfigError> {
     match (commitment, table) {
         (Commitment::Off, None) => Ok(None),
-        (Commitment::Relay, Some(raw)) => raw.check(base, receive).map(Some),
+        (Commitment::Relay, Some(raw)) => raw.check(base, receive, ports).map(Some),
         (Commitment::Relay, None) => Err(ConfigError::invalid(
             "commitment",
             "needed by receive.commitment = \"relay\"",
@@ -139,9 +149,35 @@ pub(super) fn relay(
     }
 }
 
+impl Ports {
+    /// An archive that may report on an association of its own must be able to.
+    fn hear(self, archive: &AeTitle, receive: &ReceiveConfig) -> Result<(), ConfigError> {
+        let bound = receive.bindings.contains_key(archive);
+        if bound && !self.tls {
+            return Err(ConfigError::invalid(
+                "listen.dimse_tls",
+                "needed: the archive reports with the certificate of its identity",
+            ));
+        }
+        if !bound && self.tls && !self.plain {
+            return Err(ConfigError::invalid(
+                "commitment.archive_ae_title",
+                "over TLS only AE titles with an identity are heard: give it one in \
+                 [commitment.tls] or [[modality]], or a port without TLS",
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Raw {
     /// Also lets `receive` know the archive: its reports come to the same ports.
-    fn check(self, base: &Path, receive: &mut ReceiveConfig) -> Result<RelayConfig, ConfigError> {
+    fn check(
+        self,
+        base: &Path,
+        receive: &mut ReceiveConfig,
+        ports: Ports,
+    ) -> Result<RelayConfig, ConfigError> {
         let archive_ae = title("commitment.archive_ae_title", &self.archive_ae_title)?;
         if receive.called.contains(&archive_ae) {
             return Err(ConfigError::invalid(
@@ -167,7 +203,15 @@ impl Raw {
                 }
                 // A report of the archive comes from the same holder, and never without TLS.
                 let bound = receive.bindings.entry(archive_ae.clone());
-                bound.or_insert_with(|| identity.clone());
+                let bound = bound.or_insert_with(|| identity.clone());
+                let same = bound.iter().all(|one| identity.contains(one))
+                    && identity.iter().all(|one| bound.contains(one));
+                if !same {
+                    return Err(ConfigError::invalid(
+                        "commitment.tls.identity",
+                        "is not the one of [[modality]] for the same AE title",
+                    ));
+                }
                 Some(TlsFiles {
                     certificate: base.join(tls.certificate),
                     key: base.join(tls.key),
@@ -175,6 +219,7 @@ impl Raw {
                 })
             }
         };
+        ports.hear(&archive_ae, receive)?;
         let mut modalities = BTreeMap::new();
         for modality in self.modality {
             let calling = title("commitment.modality.calling_ae", &modality.calling_ae)?;

@@ -88,7 +88,11 @@ impl Raw {
         }
         let commitment = self.receive.commitment;
         let mut receive = self.receive.check(&self.modality)?;
-        let relay = commitment::relay(commitment, self.commitment, base, &mut receive)?;
+        let ports = commitment::Ports {
+            plain: self.listen.dimse.is_some(),
+            tls: self.listen.dimse_tls.is_some(),
+        };
+        let relay = commitment::relay(commitment, self.commitment, base, &mut receive, ports)?;
         let stow = self
             .stow
             .map(|stow| stow.check(base, &receive))

@@ -304,7 +304,9 @@ identity = "dns:ct1.example"
 fn commitment_is_off_unless_both_the_word_and_the_archive_are_there() {
     use cloister_phi::AeTitle;
     assert!(load(GOOD).unwrap().relay.is_none());
-    let good = format!("{GOOD}{RELAY}");
+    let (door, _) = TLS.split_once("[[modality]]").unwrap();
+    let listen = ("[listen]", "[listen]\ndimse_tls = \"127.0.0.1:0\"");
+    let good = format!("{GOOD}{door}{RELAY}").replace(listen.0, listen.1);
     let config = load(&good).unwrap();
     let relay = config.relay.unwrap();
     let title = |text: &str| AeTitle::parse(text).unwrap();
@@ -354,10 +356,44 @@ fn commitment_is_off_unless_both_the_word_and_the_archive_are_there() {
             "request_timeout_ms = 0\n[commitment.tls]",
             "commitment.request_timeout_ms",
         ),
+        // The certificate that a title shows is one and the same, whoever calls whom.
+        (
+            "[[modality]]",
+            "[[modality]]\ncalling_ae = \"PACS\"\nidentity = \"dns:other.example\"\n[[modality]]",
+            "commitment.tls.identity",
+        ),
     ] {
         let changed = good.replace(from, to);
         assert_ne!(changed, good, "{from}");
         let error = load(&changed).map(drop).unwrap_err();
         assert!(error.contains(key), "{key}: {error}");
     }
+}
+
+#[test]
+fn a_configuration_under_which_the_archive_could_never_be_heard_is_none() {
+    let (door, _) = TLS.split_once("[[modality]]").unwrap();
+    let listen = ("[listen]", "[listen]\ndimse_tls = \"127.0.0.1:0\"");
+    let plain = "dimse = \"127.0.0.1:0\"";
+    let (relay, _) = RELAY.split_once("[[commitment.modality]]").unwrap();
+    let (untrusting, _) = relay.split_once("[commitment.tls]").unwrap();
+    let named = |title: &str| {
+        format!("[[modality]]\ncalling_ae = \"{title}\"\nidentity = \"dns:pacs.example\"\n")
+    };
+    let over_tls = |text: &str| format!("{GOOD}{door}{text}").replace(listen.0, listen.1);
+    // With a certificate, and no port where it could be shown.
+    assert!(load(&over_tls(relay)).is_ok());
+    let error = load(&format!("{GOOD}{relay}")).unwrap_err();
+    assert!(error.contains("listen.dimse_tls"), "{error}");
+    let bound = format!("{GOOD}{untrusting}{}", named("PACS"));
+    let error = load(&bound).unwrap_err();
+    assert!(error.contains("listen.dimse_tls"), "{error}");
+    // Without one, and no port where none is asked for.
+    assert!(load(&format!("{GOOD}{untrusting}")).is_ok());
+    let anybody = over_tls(&format!("{untrusting}{}", named("CT_1")));
+    assert!(load(&anybody).is_ok());
+    let error = load(&anybody.replace(plain, "")).unwrap_err();
+    assert!(error.contains("commitment.archive_ae_title"), "{error}");
+    let bound = over_tls(&format!("{untrusting}{}", named("PACS"))).replace(plain, "");
+    assert!(load(&bound).is_ok());
 }

@@ -1,6 +1,6 @@
 //! What is shown of the relay to the archive, and what an operator may do about it.
 
-use cloister_audit::{Action, Event};
+use cloister_audit::{Action, Event, Reason};
 use serde::{Deserialize, Serialize};
 
 use super::operate::{Operation, Refused, named};
@@ -15,6 +15,9 @@ use crate::spool::worklist::commitment::{ArchiveStep, Relayed, RequestState};
 pub enum CommitmentRequest {
     /// Send an object to the archive again, or deliver a report again: by its key.
     Retry(String),
+    /// Forget a request that nobody is told about any more, or a report that cannot be delivered: by
+    /// its key. Asked once more, it is a new one.
+    Forget(String),
 }
 
 /// A request of a modality, or an object that the archive does not have.
@@ -87,9 +90,35 @@ pub(super) fn rows(worklist: &Worklist) -> Vec<CommitmentRow> {
 
 impl Operation<'_> {
     pub(super) async fn commitments(&self, request: CommitmentRequest) -> Answer {
-        let CommitmentRequest::Retry(key) = request;
-        let done = self.retry_relay(&key).await;
-        self.answer("relay_retry", Action::RelayRetried, done).await
+        match request {
+            CommitmentRequest::Retry(key) => {
+                let done = self.retry_relay(&key).await;
+                self.answer("relay_retry", Action::RelayRetried, done).await
+            }
+            CommitmentRequest::Forget(key) => {
+                let done = self.forget_request(&key).await;
+                self.answer("relay_forget", Action::CommitmentReported, done)
+                    .await
+            }
+        }
+    }
+
+    /// On record as a report that nobody is going to have.
+    async fn forget_request(&self, key: &str) -> Result<Answer, Refused> {
+        self.allowed()?;
+        let request = named(key)?;
+        {
+            let worklist = self.desk.spool.worklist();
+            let entry = worklist.request(request).ok_or(Refused::NotFound)?;
+            if entry.state == RequestState::Open {
+                return Err(Refused::Senseless("the archive has not decided it yet"));
+            }
+        }
+        let event = Event::refused(Action::CommitmentReported, Reason::GaveUp);
+        self.audited(event).await?;
+        let relayed = Box::new(Relayed::Forgot { request });
+        self.desk.spool.append(Record::Relayed { relayed }).await?;
+        Ok(Answer::Done(Done::CommitmentForgotten))
     }
 
     async fn retry_relay(&self, key: &str) -> Result<Answer, Refused> {

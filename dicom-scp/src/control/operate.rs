@@ -219,7 +219,8 @@ impl Operation<'_> {
                 dead_letter(worklist, study).ok()?;
                 worklist.erasure(study, now_unix_ms())
             });
-        let objects = erased.await?.ok_or(Refused::NotDead)?;
+        // It was one when it was put on record: since then something came, or the archive has to hear.
+        let objects = erased.await?.ok_or(Refused::Senseless(HELD))?;
         metric::erased(Erased::Discard, objects);
         tracing::info!(%study, objects, "An operator had a dead letter erased.");
         Ok(Answer::Done(Done::Discarded))
@@ -278,7 +279,15 @@ impl Operation<'_> {
         let at_unix_ms = now_unix_ms();
         let record = Record::Purged { object, at_unix_ms };
         if !self.desk.spool.erase_object(object, record).await? {
-            return Err(Refused::NotInQuarantine);
+            let worklist = self.desk.spool.worklist();
+            let stays = worklist
+                .object(object)
+                .is_some_and(|entry| matches!(entry.state, ObjectState::Quarantined { .. }));
+            return Err(if stays {
+                Refused::Senseless(HELD)
+            } else {
+                Refused::NotInQuarantine
+            });
         }
         metric::erased(Erased::Purge, 1);
         Ok(Answer::Done(Done::Purged))

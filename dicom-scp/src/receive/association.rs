@@ -174,8 +174,8 @@ async fn converse(
     let whole = Instant::now() + config.association_timeout;
     let mut talk = Talk::new(reception, negotiated, peer, over_tls);
     loop {
-        // Whoever was promised a report may wait for it.
-        let deadline = if talk.awaits_report {
+        // Whoever was promised a report may wait for it, but not in the middle of something.
+        let deadline = if talk.awaits_report && talk.is_idle() {
             whole
         } else {
             whole.min(Instant::now() + config.idle_timeout)
@@ -189,7 +189,7 @@ async fn converse(
                 talk.report(wire, claim).await?;
                 continue;
             }
-            incoming = wire.read(deadline) => incoming?,
+            incoming = wire.read_begun(deadline, config.idle_timeout) => incoming?,
         };
         match incoming {
             Incoming::Data(values) => {
@@ -243,6 +243,7 @@ enum State {
         context: u8,
         command: Command,
         bytes: Vec<u8>,
+        most: usize,
     },
     /// Fragments of a data set that nobody wants.
     Discard {
@@ -376,8 +377,8 @@ impl<'a> Talk<'a> {
                     Ok(())
                 }
             }
-            State::Commitment { bytes, .. } => {
-                if bytes.len() + value.data.len() > MAX_REFERENCES_BYTES {
+            State::Commitment { bytes, most, .. } => {
+                if bytes.len() + value.data.len() > *most {
                     return Err(WireError::TooLong.into());
                 }
                 bytes.extend_from_slice(&value.data);
@@ -406,10 +407,18 @@ impl<'a> Talk<'a> {
                     .await?;
             }
             N_ACTION_RQ | N_EVENT_REPORT_RQ if commitment && command.has_data_set => {
-                self.state = State::Commitment {
-                    context,
-                    command,
-                    bytes: Vec::new(),
+                self.state = match self.longest(command.field).await {
+                    Ok(most) => State::Commitment {
+                        context,
+                        command,
+                        bytes: Vec::new(),
+                        most,
+                    },
+                    Err(status) => State::Discard {
+                        context,
+                        command,
+                        status,
+                    },
                 };
             }
             C_STORE_RQ if !verification && !commitment && command.has_data_set => {
@@ -453,6 +462,31 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// How much of an N-service's data set is kept. Of what this peer may not say, nothing.
+    async fn longest(&self, field: u16) -> Result<usize, Status> {
+        let Some(office) = &self.reception.relay else {
+            return Err(Status::UnrecognizedOperation);
+        };
+        if field == N_ACTION_RQ {
+            return Ok(office.request_bytes());
+        }
+        let asker = Asker {
+            peer: self.peer,
+            over_tls: self.over_tls,
+            role: self.negotiated.from_archive,
+        };
+        if office.is_archive(asker).await {
+            return Ok(MAX_REFERENCES_BYTES);
+        }
+        self.reception.note(
+            self.peer,
+            Some(&self.calling),
+            Action::CommitmentHeard,
+            Reason::CallingAeTitle,
+        );
+        Err(Status::NotAuthorized)
+    }
+
     async fn finish(&mut self, wire: &mut Wire) -> Result<(), End> {
         let started = std::time::Instant::now();
         let (context, command, status) = match std::mem::replace(&mut self.state, idle()) {
@@ -466,6 +500,7 @@ impl<'a> Talk<'a> {
                 context,
                 command,
                 bytes,
+                ..
             } => {
                 let status = self.commitment(context, &command, &bytes).await;
                 let asked = command.field == N_ACTION_RQ && status == Status::Success;
@@ -510,20 +545,7 @@ impl<'a> Talk<'a> {
             }
             return status;
         }
-        let asker = Asker {
-            peer: self.peer,
-            over_tls: self.over_tls,
-            role: self.negotiated.from_archive,
-        };
-        if !office.is_archive(asker).await {
-            self.reception.note(
-                self.peer,
-                Some(&self.calling),
-                Action::CommitmentHeard,
-                Reason::CallingAeTitle,
-            );
-            return Status::NotAuthorized;
-        }
+        // Nothing of a report was kept from anybody but the archive.
         office.heard(command, bytes, implicit).await
     }
 

@@ -93,12 +93,34 @@ impl Wire {
 
     /// The next PDU, whole before `deadline`.
     pub(crate) async fn read(&mut self, deadline: Instant) -> Result<Incoming, WireError> {
+        self.read_in(deadline, None).await
+    }
+
+    /// The next PDU: its first byte before `deadline`, and whole before `each` has passed since.
+    pub(crate) async fn read_begun(
+        &mut self,
+        deadline: Instant,
+        each: Duration,
+    ) -> Result<Incoming, WireError> {
+        self.read_in(deadline, Some(each)).await
+    }
+
+    async fn read_in(
+        &mut self,
+        mut deadline: Instant,
+        mut each: Option<Duration>,
+    ) -> Result<Incoming, WireError> {
         loop {
             if let Some(length) = self.length()?
                 && self.buffer.len() >= HEADER_BYTES + length
             {
                 let pdu = self.buffer.split_to(HEADER_BYTES + length).freeze();
                 return Ok(pdu::decode(pdu)?);
+            }
+            if !self.buffer.is_empty()
+                && let Some(each) = each.take()
+            {
+                deadline = deadline.min(Instant::now() + each);
             }
             self.socket.quickack();
             let room = if self.phase == Phase::Associated {

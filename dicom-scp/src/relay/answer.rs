@@ -1,22 +1,22 @@
 //! What comes to our ports: a modality's N-ACTION, and the archive's N-EVENT-REPORT.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cloister_audit::{Action, Actor, Event, Reason};
 use cloister_phi::AeTitle;
 use uuid::Uuid;
 
-use super::archive::uid_of;
+use super::archive::transaction_of;
 use super::references::{Reference, References, ReferencesError};
-use super::{INSTANCE, MAX_REQUESTS, Office};
+use super::{INSTANCE, Office};
 use crate::error::SpoolError;
 use crate::keys;
 use crate::metric::{self, Archived};
 use crate::spool::Id;
 use crate::spool::record::now_unix_ms;
 use crate::spool::worklist::commitment::{
-    ArchiveStep, Failure, Relayed, RequestState, Requested, Wanted, is_relayed,
+    ArchiveStep, Failure, Question, Relayed, RequestState, Requested, Wanted, is_relayed,
 };
 use cloister_dimse::command::{Command, Status};
 
@@ -77,17 +77,22 @@ impl Office {
                 return Status::InvalidArgument;
             }
         }
-        let relayed = match self.again(request) {
+        let (old, relayed) = match self.again(request) {
             Known::OnItsWay => return Status::Success,
-            Known::Over(again) => again,
-            Known::Not => match self.fresh(calling, request, content, &references) {
-                Ok(Some(fresh)) => fresh,
-                Ok(None) => return Status::ResourceLimitation,
-                Err(error) => {
-                    tracing::error!(%error, "A commitment request cannot be put on record.");
-                    return Status::ProcessingFailure;
+            Known::Over(again) => (Vec::new(), again),
+            Known::Not => {
+                let Some(old) = self.room(calling, references.referenced.len()) else {
+                    tracing::warn!("There is no room for another commitment request.");
+                    return Status::ResourceLimitation;
+                };
+                match self.fresh(calling, request, content, &references) {
+                    Ok(fresh) => (old, fresh),
+                    Err(error) => {
+                        tracing::error!(%error, "A commitment request cannot be put on record.");
+                        return Status::ProcessingFailure;
+                    }
                 }
-            },
+            }
         };
         let event = Event::new(Action::CommitmentRequested)
             .actor(Actor::ae_title(calling))
@@ -98,6 +103,9 @@ impl Office {
         // What was given up is tried again for whoever asks anew.
         let failed = self.failed(&references, calling);
         let appended = async {
+            for request in old {
+                self.append(Relayed::Forgot { request }).await?;
+            }
             if !failed.is_empty() {
                 self.append(Relayed::Again {
                     objects: failed,
@@ -136,28 +144,24 @@ impl Office {
         }
     }
 
-    /// `None` if there are too many already.
     fn fresh(
         &self,
         calling: &AeTitle,
         request: Id,
         content: Id,
         references: &References,
-    ) -> Result<Option<Relayed>, SpoolError> {
-        if self.spool.worklist().requests().count() >= MAX_REQUESTS {
-            return Ok(None);
-        }
+    ) -> Result<Relayed, SpoolError> {
         let cipher = self.spool.keys().vault();
         let plain = references.encode(true);
         let sealed = keys::seal_small(&cipher, &purpose(request), &plain)?;
-        Ok(Some(Relayed::Requested(Requested {
+        Ok(Relayed::Requested(Requested {
             request,
             calling_ae: calling.as_str().to_owned(),
             sealed,
             content,
             wanted: self.wanted(calling, references),
             at_unix_ms: now_unix_ms(),
-        })))
+        }))
     }
 
     /// Transaction UID and references of a request on record.
@@ -191,9 +195,8 @@ impl Office {
         let named: Vec<_> = references.referenced.iter().collect();
         let hashes: Vec<_> = named.iter().map(|one| self.instance(one)).collect();
         let worklist = self.spool.worklist();
-        let found = worklist.under(&hashes.iter().copied().collect::<HashSet<_>>());
         let one = |(reference, hash): (&&Reference, &[u8; 32])| {
-            let objects = found.get(hash).map(Vec::as_slice).unwrap_or_default();
+            let objects = worklist.under(hash);
             // Two under one name: nobody can say which of them the sender means.
             if objects.iter().any(|object| object.stored.conflict) {
                 return Wanted::Failed(Failure::Processing);
@@ -255,12 +258,23 @@ impl Office {
             return Status::InvalidArgument;
         };
         let hearing = self.hearing.lock().await;
-        let Some((transaction, objects)) = self.question(&report) else {
-            tracing::warn!("The archive reports on a transaction that is not open.");
-            return Status::InvalidArgument;
+        let (transaction, objects) = match self.question(&report) {
+            Some((_, Question::Answered, _)) => return Status::Success,
+            Some((transaction, Question::Open | Question::Late, objects)) => (transaction, objects),
+            None => {
+                tracing::warn!("The archive reports on a transaction that is not known.");
+                return Status::InvalidArgument;
+            }
         };
-        let (committed, failed) = self.sorted(&objects, &report);
-        let (kept, lost) = (committed.len() as u32, failed.len() as u32);
+        let Said {
+            committed,
+            failed,
+            lacking,
+        } = self.said(&objects, &report);
+        let (kept, lost) = (
+            committed.len() as u32,
+            (failed.len() + lacking.len()) as u32,
+        );
         let mut events = Vec::new();
         if kept > 0 {
             events.push(Event::new(Action::CommitmentHeard).count(kept));
@@ -275,11 +289,18 @@ impl Office {
                 return Status::ProcessingFailure;
             }
         }
+        for object in &lacking {
+            self.rest(*object);
+        }
+        for object in &committed {
+            self.woken(*object);
+        }
         let appended = self
             .append(Relayed::Heard {
                 transaction,
                 committed,
                 failed,
+                lacking,
                 at_unix_ms: now_unix_ms(),
             })
             .await;
@@ -294,19 +315,17 @@ impl Office {
         Status::Success
     }
 
-    /// The open question that a report is about.
-    fn question(&self, report: &References) -> Option<(Uuid, Vec<Id>)> {
+    /// The question that a report is about.
+    fn question(&self, report: &References) -> Option<(Uuid, Question, Vec<Id>)> {
+        let transaction = transaction_of(report.transaction.expose())?;
         let worklist = self.spool.worklist();
-        let mut open = worklist.transactions();
-        let named = report.transaction.expose().as_str();
-        let ours = |transaction: &Uuid| uid_of(*transaction).is_ok_and(|uid| uid.as_str() == named);
-        let found = open.find(|(transaction, _)| ours(transaction));
-        found.map(|(transaction, asked)| (*transaction, asked.objects.clone()))
+        let asked = worklist.transaction(transaction)?;
+        Some((transaction, asked.state, asked.objects.clone()))
     }
 
     /// The objects of a question by what the report says. Named as failed, not named, or named under
     /// another class: not committed.
-    fn sorted(&self, objects: &[Id], report: &References) -> (Vec<Id>, Vec<(Id, Failure)>) {
+    fn said(&self, objects: &[Id], report: &References) -> Said {
         let kept: BTreeMap<_, _> = report
             .referenced
             .iter()
@@ -318,7 +337,7 @@ impl Office {
             .map(|(one, reason)| (self.instance(one), Failure::of(*reason)))
             .collect();
         let worklist = self.spool.worklist();
-        let (mut committed, mut failed) = (Vec::new(), Vec::new());
+        let mut said = Said::default();
         for id in objects {
             let Some(object) = worklist.object(*id) else {
                 continue;
@@ -328,13 +347,23 @@ impl Office {
             let listed = kept.get(instance);
             let listed = listed.is_some_and(|named| class.is_none_or(|class| class == *named));
             match lost.get(instance) {
-                Some(failure) => failed.push((*id, *failure)),
-                None if listed => committed.push(*id),
-                None => failed.push((*id, Failure::Processing)),
+                Some(Failure::NoSuchInstance) => said.lacking.push(*id),
+                Some(failure) => said.failed.push((*id, *failure)),
+                None if listed => said.committed.push(*id),
+                None => said.failed.push((*id, Failure::Processing)),
             }
         }
-        (committed, failed)
+        said
     }
+}
+
+/// What a report says of what it was asked.
+#[derive(Debug, Default)]
+struct Said {
+    committed: Vec<Id>,
+    failed: Vec<(Id, Failure)>,
+    /// 0112H: it was lost there, or never came.
+    lacking: Vec<Id>,
 }
 
 /// Whether a request came before.

@@ -18,7 +18,8 @@ use crate::keys::KeyError;
 use crate::metric::{self, Archived};
 use crate::spool::Id;
 use crate::spool::record::now_unix_ms;
-use crate::spool::worklist::commitment::{ArchiveStep, Failure, Relayed};
+use crate::spool::worklist::Underway;
+use crate::spool::worklist::commitment::{Failure, Question, Relayed};
 use cloister_dimse::command::{N_EVENT_REPORT_RQ, Status, action_request, store_request};
 
 /// Objects of one association.
@@ -55,9 +56,14 @@ pub(super) async fn run(office: &Office) {
                 }
             }
         }
-        let resting = rest.map(|rest| rest.until);
-        let rests = lock(&office.resting).values().map(|rest| rest.until).min();
-        let next = resting.or(rests).filter(|_| waiting > 0);
+        let resting = rest.map(|rest| rest.until).filter(|_| waiting > 0);
+        let now = Instant::now();
+        let rests = {
+            let resting = lock(&office.resting);
+            let ahead = resting.values().map(|rest| rest.until);
+            ahead.filter(|until| *until > now).min()
+        };
+        let next = resting.or(rests);
         let next = next.map_or(AGAIN, |until| {
             until.saturating_duration_since(Instant::now()).max(PAUSE)
         });
@@ -70,23 +76,22 @@ pub(super) async fn run(office: &Office) {
 
 /// Objects to be sent, and to be asked about.
 fn work(office: &Office) -> (Vec<Id>, Vec<Id>) {
-    let (send, ask) = {
-        let worklist = office.spool.worklist();
-        let ask = worklist.archiving(ArchiveStep::Sent, QUESTION);
-        (worklist.archiving(ArchiveStep::Not, usize::MAX), ask)
-    };
-    metric::archive_waiting(send.len() + ask.len());
-    let awake = send.into_iter().map(|(id, _)| id);
-    let awake = awake.filter(|id| !office.rests(*id)).take(BATCH);
-    (awake.collect(), ask.into_iter().map(|(id, _)| id).collect())
+    let worklist = office.spool.worklist();
+    let (unsent, sent) = (
+        worklist.underway(Underway::Unsent),
+        worklist.underway(Underway::Sent),
+    );
+    metric::archive_waiting(unsent.len() + sent.len());
+    let awake = |id: &Id| !office.rests(*id);
+    (
+        unsent.filter(awake).take(BATCH).collect(),
+        sent.filter(awake).take(QUESTION).collect(),
+    )
 }
 
 /// One association. Whether anything went forward.
 async fn visit(office: &Office, to_send: Vec<Id>, to_ask: Vec<Id>) -> Result<bool, CallError> {
-    let (originals, damaged) = open(office, to_send).await?;
-    if !damaged.is_empty() {
-        office.give_up(damaged, Failure::Processing).await?;
-    }
+    let originals = open(office, to_send).await?;
     let mut kinds: BTreeSet<(String, String)> = BTreeSet::new();
     for original in &originals {
         if kinds.len() < MOST_CONTEXTS {
@@ -116,8 +121,15 @@ async fn visit(office: &Office, to_send: Vec<Id>, to_ask: Vec<Id>) -> Result<boo
     };
     let mut call = Call::open(callee, &proposals, None).await?;
     match talk(office, &mut call, originals, &kinds, to_ask).await {
-        Ok(forward) => {
+        Ok(Talked {
+            forward,
+            cut: false,
+        }) => {
             call.release().await;
+            Ok(forward)
+        }
+        Ok(Talked { forward, cut: true }) => {
+            call.abort().await;
             Ok(forward)
         }
         Err(error) => {
@@ -145,24 +157,90 @@ struct Kind {
     syntax: String,
 }
 
-async fn open(office: &Office, ids: Vec<Id>) -> Result<(Vec<Kind>, Vec<Id>), CallError> {
+async fn open(office: &Office, ids: Vec<Id>) -> Result<Vec<Kind>, CallError> {
     let spool = office.spool.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let (mut kinds, mut damaged) = (Vec::new(), Vec::new());
-        for id in ids {
-            match Original::open(&spool, id) {
-                Ok(original) => kinds.push(Kind {
-                    id,
-                    class: original.head.class.clone(),
-                    syntax: original.head.syntax.clone(),
-                }),
-                Err(error) if is_damage(&error) => damaged.push(id),
-                Err(error) => return Err(error),
+        read_each(ids, |id| {
+            let head = Original::open(&spool, id)?.head;
+            Ok(Kind {
+                id,
+                class: head.class.clone(),
+                syntax: head.syntax.clone(),
+            })
+        })
+    });
+    let opened = opened.await.map_err(|_| stopped())??;
+    opened.sorted_out(office).await
+}
+
+/// What could be read of some objects, and what could not.
+struct Opened<T> {
+    read: Vec<T>,
+    unread: Vec<(Id, Fault)>,
+}
+
+/// Why an object cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Waiting mends none of it.
+    Damage,
+    /// The disk may read it the next time. The others do not wait for that.
+    Unreadable,
+}
+
+impl<T> Opened<T> {
+    /// The damaged ones are given up, and the unreadable ones are left alone for a while.
+    async fn sorted_out(self, office: &Office) -> Result<Vec<T>, CallError> {
+        sort_out(office, self.unread).await?;
+        Ok(self.read)
+    }
+}
+
+async fn sort_out(office: &Office, unread: Vec<(Id, Fault)>) -> Result<(), CallError> {
+    let mut damaged = Vec::new();
+    for (object, fault) in unread {
+        match fault {
+            Fault::Damage => damaged.push(object),
+            Fault::Unreadable => {
+                tracing::warn!(%object, "An original cannot be read now; the others go on.");
+                office.rest(object);
             }
         }
-        Ok((kinds, damaged))
-    });
-    Ok(opened.await.map_err(|_| SpoolError::Sealed)??)
+    }
+    if !damaged.is_empty() {
+        office.give_up(damaged, Failure::Processing).await?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Only what is no one object's fault.
+fn read_each<T>(
+    ids: Vec<Id>,
+    mut read: impl FnMut(Id) -> Result<T, SpoolError>,
+) -> Result<Opened<T>, SpoolError> {
+    let mut opened = Opened {
+        read: Vec::new(),
+        unread: Vec::new(),
+    };
+    for id in ids {
+        match read(id) {
+            Ok(one) => opened.read.push(one),
+            Err(error) => match fault(&error) {
+                Some(fault) => opened.unread.push((id, fault)),
+                None => return Err(error),
+            },
+        }
+    }
+    Ok(opened)
+}
+
+/// What one association came to.
+#[derive(Debug, Clone, Copy)]
+struct Talked {
+    forward: bool,
+    /// In the middle of a data set that could not be read to its end.
+    cut: bool,
 }
 
 async fn talk(
@@ -171,9 +249,10 @@ async fn talk(
     originals: Vec<Kind>,
     kinds: &[(String, String)],
     mut to_ask: Vec<Id>,
-) -> Result<bool, CallError> {
+) -> Result<Talked, CallError> {
     let mut taken = Vec::new();
     let mut result = Ok(());
+    let mut unread = None;
     for original in originals {
         let kind = |(class, syntax): &(String, String)| {
             *class == original.class && *syntax == original.syntax
@@ -187,15 +266,18 @@ async fn talk(
             continue;
         };
         match send(office, call, context, original.id).await {
-            Ok(status) if TAKEN.contains(&status) => {
-                office.woken(original.id);
-                taken.push(original.id);
-            }
+            Ok(status) if TAKEN.contains(&status) => taken.push(original.id),
             Ok(status) => {
                 tracing::warn!(object = %original.id, status, "The archive refuses an object.");
                 office.rest(original.id);
             }
             Err(error) => {
+                if let CallError::Spool(error) = &error
+                    && let Some(fault) = fault(error)
+                {
+                    unread = Some((original.id, fault));
+                    break;
+                }
                 // It may be the object's fault: the others go first the next time.
                 office.rest(original.id);
                 result = Err(error);
@@ -221,24 +303,31 @@ async fn talk(
         to_ask.extend(taken);
     }
     result?;
+    if let Some(unread) = unread {
+        sort_out(office, vec![unread]).await?;
+        return Ok(Talked { forward, cut: true });
+    }
     if !to_ask.is_empty() {
         ask(office, call, kinds.len(), to_ask).await?;
         forward = true;
     }
-    Ok(forward)
+    Ok(Talked {
+        forward,
+        cut: false,
+    })
 }
 
 /// One C-STORE, streamed. The status that answers it.
 async fn send(office: &Office, call: &mut Call, context: u8, id: Id) -> Result<u16, CallError> {
     let spool = office.spool.clone();
     let opened = tokio::task::spawn_blocking(move || Original::open(&spool, id));
-    let original = opened.await.map_err(|_| SpoolError::Sealed)??;
+    let original = opened.await.map_err(|_| stopped())??;
     let message = call.next_message();
     let command = store_request(message, &original.head.class, &original.head.instance);
     call.command(context, &command).await?;
     let mut pieces = original.pieces();
     // The last one has to be marked, so one is kept back.
-    let mut kept = pieces.recv().await.ok_or(SpoolError::Sealed)??;
+    let mut kept = pieces.recv().await.ok_or_else(stopped)??;
     while let Some(next) = pieces.recv().await {
         call.data(context, &kept, false).await?;
         kept = next?;
@@ -257,15 +346,23 @@ async fn ask(
     let (context, syntax) = call.context(proposal).ok_or(CallError::NoCommitment)?;
     let implicit = syntax == uids::IMPLICIT_VR_LITTLE_ENDIAN;
     let spool = office.spool.clone();
-    let named = objects.clone();
-    let references = tokio::task::spawn_blocking(move || references(&spool, &named));
-    let (objects, references, damaged) = references.await.map_err(|_| SpoolError::Sealed)??;
-    if !damaged.is_empty() {
-        office.give_up(damaged, Failure::Processing).await?;
-    }
-    if objects.is_empty() {
+    let named = tokio::task::spawn_blocking(move || {
+        read_each(objects, |id| {
+            let head = Original::open(&spool, id)?.head;
+            let uid = |text: &str| Uid::parse(text).map_err(|_| SpoolError::Sealed);
+            let reference = Reference {
+                class: uid(&head.class)?,
+                instance: Phi::new(uid(&head.instance)?),
+            };
+            Ok((id, reference))
+        })
+    });
+    let named = named.await.map_err(|_| stopped())??;
+    let named = named.sorted_out(office).await?;
+    if named.is_empty() {
         return Ok(());
     }
+    let (objects, references): (Vec<_>, Vec<_>) = named.into_iter().unzip();
     let transaction = Uuid::new_v4();
     let references = References {
         transaction: Phi::new(uid_of(transaction)?),
@@ -282,8 +379,8 @@ async fn ask(
         .await?;
     let asked = question(call, context, &references.encode(implicit)).await;
     if let Err(error) = asked {
-        // Asked anew under another name: if the archive has this question after all, its report is
-        // about a transaction that is not known any more, and commits nothing.
+        // Asked anew under another name: if the archive has this question after all, its report is a
+        // late one.
         office.append(Relayed::Unheard { transaction }).await?;
         return Err(error);
     }
@@ -311,7 +408,7 @@ async fn listen(
     implicit: bool,
 ) -> Result<(), CallError> {
     let deadline = Instant::now() + office.config.wait;
-    while office.spool.worklist().transaction(transaction).is_some() {
+    while is_open(office, transaction) {
         let message = tokio::select! {
             // It may come on another association.
             () = heard(office, transaction) => break,
@@ -340,11 +437,11 @@ async fn listen(
 }
 
 async fn heard(office: &Office, transaction: Uuid) {
-    while office.spool.worklist().transaction(transaction).is_some() {
+    while is_open(office, transaction) {
         let changed = office.spool.changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        if office.spool.worklist().transaction(transaction).is_none() {
+        if !is_open(office, transaction) {
             return;
         }
         // A record in between is not missed: armed before looking.
@@ -355,44 +452,83 @@ async fn heard(office: &Office, transaction: Uuid) {
     }
 }
 
-/// Objects, what the archive calls them, and those that cannot be opened.
-type Named = (Vec<Id>, Vec<Reference>, Vec<Id>);
-
-fn references(spool: &crate::spool::Spool, objects: &[Id]) -> Result<Named, SpoolError> {
-    let (mut ids, mut references, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
-    for id in objects {
-        let head = match Original::open(spool, *id) {
-            Ok(original) => original.head,
-            Err(error) if is_damage(&error) => {
-                damaged.push(*id);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let (Ok(class), Ok(instance)) = (Uid::parse(&head.class), Uid::parse(&head.instance))
-        else {
-            damaged.push(*id);
-            continue;
-        };
-        ids.push(*id);
-        references.push(Reference {
-            class,
-            instance: Phi::new(instance),
-        });
-    }
-    Ok((ids, references, damaged))
+fn is_open(office: &Office, transaction: Uuid) -> bool {
+    let worklist = office.spool.worklist();
+    let asked = worklist.transaction(transaction);
+    asked.is_some_and(|asked| asked.state == Question::Open)
 }
 
-/// Waiting mends none of it.
-fn is_damage(error: &SpoolError) -> bool {
-    matches!(
-        error,
-        SpoolError::Sealed | SpoolError::Missing { .. } | SpoolError::Key(KeyError::Opening)
-    )
+/// A reading thread did not come to its end: no object's fault.
+const fn stopped() -> SpoolError {
+    SpoolError::Log(cloister_log::LogError::Closed)
+}
+
+/// `None` where it is not this one object's: the log, the keys, or all of the disk.
+const fn fault(error: &SpoolError) -> Option<Fault> {
+    match error {
+        SpoolError::Sealed | SpoolError::Missing { .. } | SpoolError::Key(KeyError::Opening) => {
+            Some(Fault::Damage)
+        }
+        SpoolError::Io(_) => Some(Fault::Unreadable),
+        _ => None,
+    }
 }
 
 /// PS3.5 section B.2.
 pub(super) fn uid_of(transaction: Uuid) -> Result<Uid, SpoolError> {
     let text = format!("2.25.{}", transaction.as_u128());
     Uid::parse(&text).map_err(|_| SpoolError::Randomness)
+}
+
+/// The other way round.
+pub(super) fn transaction_of(uid: &Uid) -> Option<Uuid> {
+    let number = uid.as_str().strip_prefix("2.25.")?.parse().ok()?;
+    let transaction = Uuid::from_u128(number);
+    // One spelling only.
+    (uid_of(transaction).ok()?.as_str() == uid.as_str()).then_some(transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> Id {
+        Id::of_hash(&[byte; 32])
+    }
+
+    #[test]
+    fn one_sector_that_cannot_be_read_stops_no_other_object() {
+        let read = |one: Id| match one {
+            one if one == id(2) => Err(SpoolError::from(std::io::Error::other("a sector"))),
+            one if one == id(3) => Err(SpoolError::Sealed),
+            one => Ok(one),
+        };
+        let opened = read_each(vec![id(1), id(2), id(3), id(4)], read).unwrap();
+        assert_eq!(opened.read, [id(1), id(4)]);
+        let unread = [(id(2), Fault::Unreadable), (id(3), Fault::Damage)];
+        assert_eq!(opened.unread, unread);
+        // The disk, the log and the token are everybody's.
+        for of_all in [
+            || SpoolError::Distrusted,
+            || SpoolError::Log(cloister_log::LogError::Closed),
+            || SpoolError::Key(KeyError::Unreadable),
+        ] {
+            assert!(read_each(vec![id(1)], |_| Err::<(), _>(of_all())).is_err());
+        }
+    }
+
+    #[test]
+    fn a_transaction_is_found_by_its_uid_and_by_no_other_spelling() {
+        let transaction = Uuid::from_u128(77);
+        let uid = uid_of(transaction).unwrap();
+        assert_eq!(transaction_of(&uid), Some(transaction));
+        for other in [
+            "2.25.1.77",
+            "1.2.77",
+            "2.25.999999999999999999999999999999999999999999",
+        ] {
+            let other = Uid::parse(other).unwrap();
+            assert_eq!(transaction_of(&other), None, "{}", other.as_str());
+        }
+    }
 }

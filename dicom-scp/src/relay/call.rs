@@ -115,7 +115,7 @@ impl Call {
         wire.associated(answer.max_pdu_bytes);
         Ok(Self {
             wire,
-            accepted: answer.accepted,
+            accepted: proposed(answer.accepted, proposals),
             scp_of: answer.scp_of,
             timeout: callee.timeout,
             message: 0,
@@ -189,8 +189,7 @@ impl Call {
         })
     }
 
-    /// The status that answers our message; whatever else comes first is given to `other`, which says
-    /// what to answer.
+    /// The status that answers our message. Nothing else may come first.
     pub(super) async fn status(&mut self, message: u16) -> Result<u16, CallError> {
         let deadline = Instant::now() + self.timeout;
         let answer = self.message(deadline, 0).await?;
@@ -255,6 +254,22 @@ async fn connect(callee: Callee<'_>) -> Result<Socket, CallError> {
         return Err(CallError::Identity);
     }
     Ok(Socket::Called(Box::new(stream)))
+}
+
+/// Accepted in a transfer syntax that we proposed for it: bytes in one syntax under the name of another
+/// are no image any more.
+fn proposed(accepted: BTreeMap<u8, String>, proposals: &[Proposal]) -> BTreeMap<u8, String> {
+    let mut accepted = accepted;
+    accepted.retain(|id, syntax| {
+        let mut numbered = proposals.iter().enumerate();
+        let known = numbered
+            .any(|(at, proposal)| number(at) == Some(*id) && proposal.syntaxes.contains(syntax));
+        if !known {
+            tracing::warn!(id, "A peer accepts what was not proposed.");
+        }
+        known
+    });
+    accepted
 }
 
 /// 1, 3, 5, … (PS3.8 table 9-13).
@@ -390,6 +405,48 @@ mod tests {
             .collect();
         assert_eq!(contexts, [(1, 2), (3, 2)]);
         assert!(read.roles[0].scp && !read.roles[0].scu);
+    }
+
+    #[tokio::test]
+    async fn a_context_that_is_accepted_in_another_syntax_than_proposed_is_none() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut body = vec![0; 68];
+        for (id, syntax) in [(1, "1.2.1"), (3, "1.2.2"), (5, "1.2"), (9, "1.2")] {
+            let mut context = vec![id, 0, 0, 0];
+            put(&mut context, 0x40, syntax.as_bytes());
+            put(&mut body, 0x21, &context);
+        }
+        let mut answer = vec![2, 0];
+        answer.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        answer.extend_from_slice(&body);
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&answer).await.unwrap();
+            // Held until the caller hangs up.
+            stream.read_to_end(&mut Vec::new()).await.ok();
+        });
+        let (called, calling) = (AeTitle::parse("A").unwrap(), AeTitle::parse("B").unwrap());
+        let callee = Callee {
+            address: &address,
+            called: &called,
+            calling: &calling,
+            tls: None,
+            timeout: Duration::from_secs(20),
+        };
+        let proposal = || Proposal {
+            class: "1.5".to_owned(),
+            syntaxes: vec!["1.2".to_owned(), "1.2.1".to_owned()],
+        };
+        let call = Call::open(callee, &[proposal(), proposal(), proposal()], None).await;
+        let call = call.unwrap();
+        assert_eq!(call.context(0), Some((1, "1.2.1")));
+        assert_eq!(call.context(1), None, "never proposed");
+        assert_eq!(call.context(2), Some((5, "1.2")));
+        assert_eq!(call.context(4), None, "no such context");
+        call.abort().await;
+        peer.await.unwrap();
     }
 
     #[tokio::test]

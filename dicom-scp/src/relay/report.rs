@@ -1,5 +1,8 @@
 //! What the archive said, told to the modality that asked.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use cloister_audit::{Action, Actor, Event, Reason};
 use cloister_phi::AeTitle;
 use dicom_dictionary_std::uids;
@@ -9,13 +12,18 @@ use super::answer::{FAILURES_EXIST, SUCCESSFUL};
 use super::archive::commitment;
 use super::call::{Call, CallError, Callee};
 use super::references::References;
-use super::{AGAIN, Claim, INSTANCE, Office, PAUSE};
+use super::{AGAIN, Claim, INSTANCE, Office, PAUSE, Rest};
 use crate::error::SpoolError;
 use crate::metric::{self, Told};
 use crate::spool::Id;
 use crate::spool::record::now_unix_ms;
 use crate::spool::worklist::commitment::{Outcome, Relayed};
 use cloister_dimse::command::event_request;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+/// Addresses that are called at a time, each for one report.
+const CALLS: usize = 8;
 
 /// An N-EVENT-REPORT-RQ.
 pub(crate) struct EventReport {
@@ -34,29 +42,104 @@ impl EventReport {
     }
 }
 
-/// Tells those modalities that have an address.
-pub(super) async fn run(office: &Office) {
+/// Which address, and what came of it.
+type Called = (String, Result<(), CallError>);
+
+/// An address that was called before.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    called: Instant,
+    /// It does not answer as it should.
+    rest: Option<Rest>,
+    /// The call that is going on.
+    task: Option<tokio::task::Id>,
+}
+
+/// Tells those modalities that have an address. Each address has a rest of its own, and one call at a
+/// time: one that is dead costs the others nothing.
+pub(super) async fn run(office: Arc<Office>) {
+    let mut lines: HashMap<String, Line> = HashMap::new();
+    let mut calls: JoinSet<Called> = JoinSet::new();
     loop {
         let changed = office.spool.changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
-        let addressed = |calling: &str| {
-            AeTitle::parse(calling).is_ok_and(|calling| office.config.address(&calling).is_some())
-        };
-        while let Some(claim) = office.claim(|request| addressed(&request.requested.calling_ae)) {
-            let request = claim.request;
-            if let Err(error) = call(office, claim).await {
-                tracing::warn!(%request, %error, "A modality cannot be told yet.");
-                metric::told(Told::Failed);
-                office.rest(request);
-            }
+        while calls.len() < CALLS
+            && let Some((address, claim)) = next(&office, &lines)
+        {
+            let before = lines.get(&address).and_then(|line| line.rest);
+            let named = address.clone();
+            let office = Arc::clone(&office);
+            let task = calls.spawn(async move {
+                let request = claim.request;
+                let called = call(&office, claim).await;
+                if let Err(error) = &called {
+                    tracing::warn!(%request, %error, "A modality cannot be told yet.");
+                    metric::told(Told::Failed);
+                    office.rest(request);
+                }
+                (named, called)
+            });
+            let line = Line {
+                called: Instant::now(),
+                rest: before,
+                task: Some(task.id()),
+            };
+            lines.insert(address, line);
         }
         let wait = AGAIN.min(office.config.retry_initial);
         tokio::select! {
+            Some(ended) = calls.join_next() => over(&office, &mut lines, ended),
             () = async { changed.await; tokio::time::sleep(PAUSE).await } => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// A call has ended.
+fn over(office: &Office, lines: &mut HashMap<String, Line>, ended: Result<Called, JoinError>) {
+    let (line, called) = match ended {
+        Ok((address, called)) => (lines.get_mut(&address), called),
+        Err(error) => {
+            let mut all = lines.values_mut();
+            let line = all.find(|line| line.task == Some(error.id()));
+            (line, Err(CallError::Protocol))
+        }
+    };
+    let Some(line) = line else { return };
+    line.task = None;
+    line.rest = match called {
+        Ok(()) => None,
+        // Ours, and of this report alone.
+        Err(CallError::Spool(_)) => line.rest,
+        Err(_) => Some(Rest::longer(line.rest, &office.config)),
+    };
+}
+
+/// The next report to an address that is free: the one that was not called for the longest time.
+fn next(office: &Office, lines: &HashMap<String, Line>) -> Option<(String, Claim)> {
+    let mut waiting: BTreeMap<(Option<Instant>, String), Vec<String>> = BTreeMap::new();
+    {
+        let worklist = office.spool.worklist();
+        for calling in worklist.untold().keys() {
+            let address = AeTitle::parse(calling).ok();
+            let address =
+                address.and_then(|title| Some(office.config.address(&title)?.0.to_owned()));
+            let Some(address) = address else { continue };
+            let line = lines.get(&address);
+            let rests =
+                |line: &Line| line.task.is_some() || line.rest.is_some_and(|rest| !rest.is_over());
+            if !line.is_some_and(rests) {
+                let called = line.map(|line| line.called);
+                let titles = waiting.entry((called, address)).or_default();
+                titles.push(calling.clone());
+            }
+        }
+    }
+    waiting.into_iter().find_map(|((_, address), titles)| {
+        let claim = titles.iter().find_map(|title| office.claim(title))?;
+        Some((address, claim))
+    })
 }
 
 /// An association of our own to the modality's address.

@@ -19,6 +19,8 @@ use crate::metric;
 const CURRENT: &str = "current";
 /// Records that are not worth the trouble.
 const FEW_RECORDS: u64 = 20_000;
+/// References of a modality's request that are as long as any other record.
+const REFERENCES: u64 = 50;
 /// A log this many times as long as its snapshot is compacted.
 const TIMES: u64 = 4;
 
@@ -112,8 +114,15 @@ impl Spool {
     /// Compacts the log if that is worth the trouble.
     pub(crate) async fn compact_if_long(&self) -> Result<(), SpoolError> {
         let records = self.0.log.read().await.log.len();
-        let live = self.worklist().live_records();
+        let (live, (referenced, referenced_live)) = {
+            let worklist = self.worklist();
+            (worklist.live_records(), worklist.relay_references())
+        };
         metric::log_records(records);
+        let (records, live) = (
+            records + referenced / REFERENCES,
+            live + referenced_live / REFERENCES,
+        );
         if records > live.saturating_mul(TIMES).saturating_add(FEW_RECORDS) {
             self.compact().await?;
         }

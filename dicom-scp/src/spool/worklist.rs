@@ -12,11 +12,14 @@ use crate::quarantine::{DeadReason, Reason};
 
 pub(crate) mod commitment;
 mod ending;
+mod objects;
 mod snapshot;
 
 use commitment::{Archiving, Relay};
+use objects::Objects;
 
 pub(crate) use ending::Keep;
+pub(crate) use objects::Underway;
 pub(crate) use snapshot::Snapshot;
 
 /// What is known about one object.
@@ -170,7 +173,7 @@ pub(crate) struct Due {
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Worklist {
-    objects: BTreeMap<Id, Object>,
+    objects: Objects,
     /// Contents seen under each SOP Instance UID, keyed hashes both.
     instances: HashMap<[u8; 32], Vec<[u8; 32]>>,
     studies: BTreeMap<Id, Study>,
@@ -192,9 +195,8 @@ impl Worklist {
                 at_unix_ms,
             } => {
                 for id in &objects {
-                    if let Some(object) = self.objects.get_mut(id) {
-                        object.state = ObjectState::Assembled;
-                    }
+                    self.objects
+                        .change(*id, |object| object.state = ObjectState::Assembled);
                 }
                 if let Some(study) = self.studies.get_mut(&study) {
                     let state = VersionState::Pending;
@@ -209,9 +211,8 @@ impl Worklist {
                 }
             }
             Record::Attempted { object, boot } => {
-                if let Some(object) = self.objects.get_mut(&object) {
-                    object.attempts.insert(boot);
-                }
+                self.objects
+                    .change(object, |object| object.attempts.insert(boot));
             }
             Record::Cleared {
                 object,
@@ -219,11 +220,11 @@ impl Worklist {
                 study_pseudonym,
                 meta,
             } => {
-                let Some(object) = self.objects.get_mut(&object) else {
-                    return;
-                };
-                object.state = ObjectState::Cleared { file, meta };
-                if let Some(study) = self.studies.get_mut(&object.stored.study) {
+                let study = self.objects.change(object, |object| {
+                    object.state = ObjectState::Cleared { file, meta };
+                    object.stored.study
+                });
+                if let Some(study) = study.and_then(|study| self.studies.get_mut(&study)) {
                     study.pseudonym = Some(study_pseudonym);
                 }
             }
@@ -232,13 +233,13 @@ impl Worklist {
                 reason,
                 at_unix_ms,
             } => {
-                if let Some(object) = self.objects.get_mut(&object) {
+                let named = self.objects.change(object, |object| {
                     object.state = ObjectState::Quarantined { reason, at_unix_ms };
-                    // Our copy is gone: the sender's next try is not a duplicate but the only copy.
-                    if reason == Reason::Damaged {
-                        let (instance, content) = (object.stored.instance, object.stored.content);
-                        self.forget_content(&instance, &content);
-                    }
+                    (object.stored.instance, object.stored.content)
+                });
+                // Our copy is gone: the sender's next try is not a duplicate but the only copy.
+                if let Some((instance, content)) = named.filter(|_| reason == Reason::Damaged) {
+                    self.forget_content(&instance, &content);
                 }
             }
             Record::Accepted {
@@ -275,6 +276,7 @@ impl Worklist {
     }
 
     fn stored(&mut self, sequence: u64, stored: StoredRecord) {
+        self.doubt_remembered(&stored.instance, &stored.content);
         self.instances
             .entry(stored.instance)
             .or_default()
@@ -295,15 +297,12 @@ impl Worklist {
             ObjectState::Waiting
         };
         let attempts = BTreeSet::new();
-        self.objects.insert(
-            stored.object,
-            Object {
-                stored,
-                state,
-                attempts,
-                archiving: Archiving::default(),
-            },
-        );
+        self.objects.insert(Object {
+            stored,
+            state,
+            attempts,
+            archiving: Archiving::default(),
+        });
     }
 
     fn settle(&mut self, study: Id, number: u32, state: VersionState, at_unix_ms: i64) {
@@ -322,11 +321,12 @@ impl Worklist {
 
     /// Whether an object was here before.
     pub(crate) fn novelty(&self, instance: &[u8; 32], content: &[u8; 32]) -> Novelty {
-        match self.instances.get(instance) {
-            None => Novelty::New,
-            Some(contents) if contents.is_empty() => Novelty::New,
+        let contents = self.instances.get(instance).filter(|all| !all.is_empty());
+        match contents {
             Some(contents) if contents.contains(content) => Novelty::Duplicate,
             Some(_) => Novelty::Conflict,
+            None if self.is_remembered_otherwise(instance, content) => Novelty::Conflict,
+            None => Novelty::New,
         }
     }
 

@@ -2,20 +2,22 @@
 //! what the archive said, and nothing else; what the archive has not committed stays.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cloister_audit::Action;
+use cloister_audit::{Action, Decision};
+use dicom_ul::pdu::Pdu;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::kill;
 use super::scu::{Film, Scu};
 use super::site::{Room, Site};
-use crate::control::{Answer, CommitmentRow};
+use crate::control::{Answer, CommitmentRow, Done};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/peer.py");
@@ -357,27 +359,13 @@ async fn an_archive_that_dies_and_a_room_that_is_killed_at_every_step_lose_nothi
 
 #[tokio::test]
 async fn only_the_archive_is_heard_and_only_what_is_whole_is_taken_down() {
-    use crate::relay::references::{Reference, References};
-    use cloister_phi::{Phi, Uid};
     let site = Site::new().await;
     // Nobody is there.
     site.add(&table(free_port(), ""));
     let room = site.start_with(RELAY, ROUTE).await;
     let film = Film::new(1, 1);
     store(&room, &[&film]).await;
-    let uid = |text: &str| Uid::parse(text).unwrap();
-    let reference = |instance: &str| Reference {
-        class: uid(dicom_dictionary_std::uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE),
-        instance: Phi::new(uid(instance)),
-    };
-    let list = |films: &[&str]| {
-        let references = References {
-            transaction: Phi::new(uid("1.2.9")),
-            referenced: films.iter().map(|film| reference(film)).collect(),
-            failed: Vec::new(),
-        };
-        references.encode(true).to_vec()
-    };
+    let list = |films: &[&str]| list("1.2.9", films);
     let many = vec![&*film.instance; 10_001];
     for (calling, message, data, expected) in [
         ("TESTER", Message::Action(1), list(&[&film.instance]), 0),
@@ -404,29 +392,281 @@ async fn only_the_archive_is_heard_and_only_what_is_whole_is_taken_down() {
     room.stop().await;
 }
 
+/// A data set in implicit VR that names films.
+pub(super) fn list(transaction: &str, films: &[&str]) -> Vec<u8> {
+    use crate::relay::references::{Reference, References};
+    use cloister_phi::{Phi, Uid};
+    let uid = |text: &str| Uid::parse(text).unwrap();
+    let reference = |instance: &&str| Reference {
+        class: uid(dicom_dictionary_std::uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE),
+        instance: Phi::new(uid(instance)),
+    };
+    let references = References {
+        transaction: Phi::new(uid(transaction)),
+        referenced: films.iter().map(reference).collect(),
+        failed: Vec::new(),
+    };
+    references.encode(true).to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_archive_is_heard_late_and_twice_and_nobody_else_with_its_title_is() {
+    if !pynetdicom() {
+        return;
+    }
+    let site = Site::new().await;
+    site.add("[retention]\nforwarded_hours = 0\nquarantined_days = 0\n");
+    let (mut archive, port) = Peer::archive("never", "same", 0).await;
+    site.add(&table(port, "event_timeout_ms = 1600"));
+    let room = site.start_with(RELAY, ROUTE).await;
+    let film = Film::new(1, 1);
+    store(&room, &[&film]).await;
+    archive.next("stored").await;
+    let first = archive.next("asked").await["asked"].clone();
+    // Asked again, and not sent again.
+    let second = archive.next("asked").await["asked"].clone();
+    assert_ne!(first, second);
+    assert!(archive.said.iter().all(|said| said.get("stored").is_none()));
+    let report = list(first.as_str().unwrap(), &[&film.instance]);
+    let scp = true;
+    let say = |last: u8, calling, scp| {
+        let from = Ipv4Addr::new(127, 0, 0, last);
+        say_as(room.dimse, from, calling, scp, Message::Event(1), &report)
+    };
+    assert_eq!(say(2, "PACS", scp).await, Some(0x0124), "from elsewhere");
+    assert_eq!(say(1, "TESTER", scp).await, Some(0x0124), "another title");
+    assert_eq!(say(1, "PACS", !scp).await, Some(0x0124), "without the role");
+    assert_eq!(room.settled(1).await[0].objects, 1, "nobody was believed");
+    assert_eq!(
+        say(1, "PACS", scp).await,
+        Some(0),
+        "late, and the archive's"
+    );
+    erased(&room).await;
+    assert_eq!(say(1, "PACS", scp).await, Some(0), "said before");
+    // Sent to the archive, and gone: it is remembered.
+    let asked = list("1.2.10", &[&film.instance]);
+    let status = say_as(
+        room.dimse,
+        Ipv4Addr::LOCALHOST,
+        "TESTER",
+        false,
+        Message::Action(1),
+        &asked,
+    );
+    assert_eq!(status.await, Some(0));
+    let row = until(&room, |row| row.what == "request").await;
+    assert_eq!((row.decided, row.committed), (1, 1));
+    // Nobody takes the report; an operator does not wait for it.
+    let forget = format!("{{\"commitments\":{{\"forget\":\"{}\"}}}}", row.key);
+    let answer = room.request(&forget).await;
+    assert!(
+        matches!(answer, Answer::Done(Done::CommitmentForgotten)),
+        "{answer:?}"
+    );
+    assert!(commitments(&room).await.is_empty());
+    let answer = room.request(&forget).await;
+    assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    room.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_modality_that_does_not_answer_keeps_no_other_from_its_report() {
+    if !pynetdicom() {
+        return;
+    }
+    let site = Site::new().await;
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = free_port();
+    let addresses = format!(
+        "timeout_ms = 600000\n\
+         [[commitment.modality]]\ncalling_ae = \"DEAD\"\naddress = \"{}\"\n\
+         [[commitment.modality]]\ncalling_ae = \"TESTER\"\naddress = \"127.0.0.1:{listen}\"",
+        dead.local_addr().unwrap()
+    );
+    site.add(&table(free_port(), &addresses));
+    let room = site.start_with(RELAY, ROUTE).await;
+    for transaction in ["1.2.20", "1.2.21"] {
+        let asked = list(transaction, &["1.2.826.0.1.99.9.9"]);
+        let status = say(room.dimse, "DEAD", Message::Action(1), &asked).await;
+        assert_eq!(status, Some(0));
+    }
+    // Called, and silent for as long as this test runs.
+    let held = dead.accept().await.unwrap();
+    let uids = ["1.2.826.0.1.99.9.8"];
+    let mut modality = Peer::modality(room.dimse, &listen.to_string(), "1.2.22", &uids);
+    assert_eq!(modality.next("status").await["status"], 0);
+    let event = modality.next("event").await;
+    assert_eq!(event["failed"], serde_json::json!([[uids[0], 0x0112]]));
+    drop(held);
+    room.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_original_that_cannot_be_read_keeps_no_other_from_the_archive() {
+    if !pynetdicom() {
+        return;
+    }
+    let site = Site::new().await;
+    let port = free_port();
+    site.add(&table(port, ""));
+    let room = site.start_with(RELAY, ROUTE).await;
+    let (one, two) = (Film::new(1, 1), Film::new(2, 2));
+    store(&room, &[&one]).await;
+    let objects = site.state().join("spool/objects");
+    let file = std::fs::read_dir(&objects).unwrap().next().unwrap();
+    let file = file.unwrap().path();
+    // A link to itself is an input/output error, as a bad sector is.
+    let aside = site.state().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    store(&room, &[&two]).await;
+    let (mut archive, _) = Peer::archive("all", "same", port).await;
+    assert_eq!(archive.next("stored").await["stored"], two.instance);
+    assert_eq!(archive.next("reported").await["reported"], 0);
+    // The sector can be read again.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(archive.next("stored").await["stored"], one.instance);
+    assert_eq!(archive.next("reported").await["reported"], 0);
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn an_association_that_waits_for_its_report_is_not_kept_in_the_middle_of_a_pdu() {
+    let site = Site::new().await;
+    site.add(&table(free_port(), ""));
+    let receive = format!("{RELAY}\nidle_timeout_ms = 300");
+    let room = site.start_with(&receive, ROUTE).await;
+    let film = Film::new(1, 1);
+    store(&room, &[&film]).await;
+    let asked = list("1.2.30", &[&film.instance]);
+    let mut scu = proposing(Scu::connect(room.dimse).await, "TESTER", false).await;
+    let status = utter(&mut scu, Message::Action(1), &asked).await;
+    assert_eq!(status, Some(0));
+    // Promised a report: it may wait between PDUs for longer than one that was promised none.
+    let mut other = proposing(Scu::connect(room.dimse).await, "TESTER", false).await;
+    let end = tokio::time::timeout(PATIENCE, other.read()).await.unwrap();
+    assert!(matches!(end, Some(Pdu::AbortRQ { .. })), "{end:?}");
+    assert_eq!(utter(&mut scu, Message::Action(1), &asked).await, Some(0));
+    // The head of a P-DATA-TF, and nothing more.
+    scu.send(&[4, 0, 0, 0, 0, 100]).await;
+    let end = tokio::time::timeout(PATIENCE, scu.read()).await.unwrap();
+    assert!(matches!(end, Some(Pdu::AbortRQ { .. }) | None), "{end:?}");
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn of_an_n_service_only_as_much_is_kept_as_the_peer_may_say() {
+    let site = Site::new().await;
+    site.add(&table(free_port(), "max_references = 10"));
+    let room = site.start_with(RELAY, ROUTE).await;
+    // Longer than anything that is kept: read to its end, and forgotten on the way.
+    let long = vec![0; 9 << 20];
+    let status = say(room.dimse, "TESTER", Message::Event(1), &long).await;
+    assert_eq!(status, Some(0x0124), "no archive, whatever it says");
+    // Ten references have room in 6096 bytes.
+    let mut long = list("1.2.40", &["1.2.826.0.1.99.1.1"]);
+    long.extend_from_slice(&[9, 0, 0, 0, 0, 32, 0, 0]);
+    long.resize(long.len() + 0x2000, 0);
+    let status = say(room.dimse, "TESTER", Message::Action(1), &long).await;
+    assert_eq!(status, None, "the association is aborted");
+    assert!(commitments(&room).await.is_empty());
+    room.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_archive_still_has_to_get_is_not_put_on_record_as_forgotten() {
+    let site = Site::new().await;
+    site.add(&table(free_port(), ""));
+    site.listener.refusing.store(1, Ordering::SeqCst);
+    let room = site.start_with(RELAY, ROUTE).await;
+    store(&room, &[&Film::new(1, 1)]).await;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let row = loop {
+        let row = room.studies().await.remove(0);
+        if row.state == "dead" {
+            break row;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{row:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let discard = format!("{{\"studies\":{{\"discard\":\"{}\"}}}}", row.key);
+    let Answer::Refused(why) = room.request(&discard).await else {
+        panic!("discarded");
+    };
+    assert!(why.contains("the archive does not have it yet"), "{why}");
+    room.stop().await;
+    let forgotten = site.events().into_iter().filter(|event| {
+        event.action() == Action::KeyForgotten && event.decision() == Decision::Allowed
+    });
+    assert_eq!(forgotten.count(), 0);
+}
+
 #[derive(Debug, Clone, Copy)]
-enum Message {
+pub(super) enum Message {
     Action(u16),
     Event(u16),
 }
 
 /// One N-service message on an association of its own; the status that answers it.
 async fn say(room: SocketAddr, calling: &str, message: Message, data: &[u8]) -> Option<u16> {
+    let mut scu = proposing(Scu::connect(room).await, calling, false).await;
+    utter(&mut scu, message, data).await
+}
+
+/// As [`say`], from another address of this machine, or as somebody who would be SCP.
+async fn say_as(
+    room: SocketAddr,
+    from: Ipv4Addr,
+    calling: &str,
+    scp: bool,
+    message: Message,
+    data: &[u8],
+) -> Option<u16> {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let stream = socket.connect(room).await.unwrap();
+    let mut scu = proposing(Scu::over(stream), calling, scp).await;
+    utter(&mut scu, message, data).await
+}
+
+/// An association for Storage Commitment alone.
+pub(super) async fn proposing<S: AsyncRead + AsyncWrite + Unpin>(
+    mut scu: Scu<S>,
+    calling: &str,
+    scp: bool,
+) -> Scu<S> {
     use super::scu::request;
-    use cloister_dimse::command::{action_request, event_request};
     use dicom_dictionary_std::uids;
-    use dicom_ul::pdu::{Pdu, PresentationContextProposed};
+    use dicom_ul::pdu::{PresentationContextProposed, UserVariableItem};
+    let class = uids::STORAGE_COMMITMENT_PUSH_MODEL;
     let mut asked = request("CLOISTER", calling);
     asked.presentation_contexts = vec![PresentationContextProposed {
         id: 1,
-        abstract_syntax: uids::STORAGE_COMMITMENT_PUSH_MODEL.to_owned(),
+        abstract_syntax: class.to_owned(),
         transfer_syntaxes: vec![uids::IMPLICIT_VR_LITTLE_ENDIAN.to_owned()],
     }];
-    let mut scu = Scu::connect(room).await;
-    let answer = scu.ask(&Pdu::AssociationRQ(asked)).await?;
-    assert!(matches!(answer, Pdu::AssociationAC(_)), "{answer:?}");
+    if scp {
+        let length = (class.len() as u16).to_be_bytes();
+        let role = [&length[..], class.as_bytes(), &[0, 1]].concat();
+        asked
+            .user_variables
+            .push(UserVariableItem::Unknown(0x54, role));
+    }
+    let answer = scu.ask(&Pdu::AssociationRQ(asked)).await;
+    assert!(matches!(answer, Some(Pdu::AssociationAC(_))), "{answer:?}");
+    scu
+}
+
+pub(super) async fn utter<S: AsyncRead + AsyncWrite + Unpin>(
+    scu: &mut Scu<S>,
+    message: Message,
+    data: &[u8],
+) -> Option<u16> {
+    use cloister_dimse::command::{action_request, event_request};
     let number = scu.next_message();
-    let class = uids::STORAGE_COMMITMENT_PUSH_MODEL;
+    let class = dicom_dictionary_std::uids::STORAGE_COMMITMENT_PUSH_MODEL;
     let instance = "1.2.840.10008.1.20.1.1";
     let command = match message {
         Message::Action(kind) => action_request(number, class, instance, kind),

@@ -400,3 +400,33 @@ async fn dcmtk_delivers_over_tls() {
     }
     room.stop().await;
 }
+
+#[tokio::test]
+async fn over_tls_a_report_on_a_commitment_takes_the_archives_certificate() {
+    use super::relay::{Message, list, proposing, utter};
+    let (site, ct) = site(TLS_ONLY).await;
+    let pacs = site.certificate(Role::Modality, "pacs");
+    site.add(
+        "[[modality]]\ncalling_ae = \"PACS\"\nidentity = \"spiffe://example.org/modality/pacs\"\n\
+         [commitment]\narchive = \"127.0.0.1:9\"\narchive_ae_title = \"PACS\"\n",
+    );
+    let route = "default_recipient = \"group:radiology\"";
+    let room = site.start_with("commitment = \"relay\"", route).await;
+    // The title with another's certificate is no association at all.
+    let stream = connect(&site, Some(&ct), &TLS13).await.unwrap();
+    let (_, answer) = associate(stream, "PACS").await;
+    assert!(matches!(answer, Some(Pdu::AssociationRJ(_))), "{answer:?}");
+    // Nobody asked: the archive is told that, and whoever is not the archive is told nothing.
+    let report = list("2.25.7", &["1.2.826.0.1.99.1.1"]);
+    for (shown, calling, role, expected) in [
+        (&ct, "CT_1", true, 0x0124),
+        (&pacs, "PACS", false, 0x0124),
+        (&pacs, "PACS", true, 0x0115),
+    ] {
+        let stream = connect(&site, Some(shown), &TLS13).await.unwrap();
+        let mut scu = proposing(Scu::over(stream), calling, role).await;
+        let status = utter(&mut scu, Message::Event(1), &report).await;
+        assert_eq!(status, Some(expected), "{calling} {role}");
+    }
+    room.stop().await;
+}

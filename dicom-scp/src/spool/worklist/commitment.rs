@@ -2,15 +2,21 @@
 //! ([`Relayed::Heard`]), and only a committed object, or one that was given up and that an operator
 //! wants gone, may leave ([`Worklist::leave`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::objects::Underway;
 use super::{Object, ObjectState, Worklist};
 use crate::quarantine::Reason;
 use crate::spool::Id;
-use crate::spool::record::{Record, hex_bytes};
+use crate::spool::record::{Record, StoredRecord, hex_bytes};
+
+mod requests;
+
+pub(crate) use requests::Load;
+use requests::Requests;
 
 /// Why an object is not committed: Failure Reason (0008,1197), PS3.3 section C.14.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +76,16 @@ pub(crate) struct Archiving {
     since_unix_ms: i64,
 }
 
+impl Archiving {
+    /// Since when it is tried.
+    pub(super) const fn since(self, stored: &StoredRecord) -> i64 {
+        match self.since_unix_ms {
+            0 => stored.at_unix_ms,
+            since => since,
+        }
+    }
+}
+
 /// A step of that way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,14 +130,22 @@ pub(crate) enum Relayed {
         transaction: Uuid,
         objects: Vec<Id>,
         at_unix_ms: i64,
+        #[serde(default)]
+        state: Question,
     },
-    /// The archive has not reported in time, or refuses to be asked: its objects go there again.
+    /// The archive has not reported in time, or refuses to be asked: it is asked again. Its report is
+    /// still believed when it comes.
     Unheard { transaction: Uuid },
+    /// Too long ago: a report on this question is not believed any more.
+    Closed { transaction: Uuid },
     /// The archive's N-EVENT-REPORT. The only record that makes anything committed.
     Heard {
         transaction: Uuid,
         committed: Vec<Id>,
         failed: Vec<(Id, Failure)>,
+        /// It does not have these after all: they are sent again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lacking: Vec<Id>,
         at_unix_ms: i64,
     },
     /// Not tried any more.
@@ -186,6 +210,19 @@ pub(crate) struct Remembered {
     pub(crate) calling_ae: String,
     pub(crate) sop_class: Option<String>,
     at_unix_ms: i64,
+    /// Keyed hash of its bytes; absent in the records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<Id>,
+    /// Other bytes came under the name since, or nobody can say whether they were others: which of
+    /// them a sender means is unknown, so nobody is told that they are committed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubtful: bool,
+}
+
+impl Remembered {
+    fn doubt_unless(&mut self, content: &[u8; 32]) {
+        self.doubtful |= self.content != Some(Id::of_hash(content));
+    }
 }
 
 /// How long that is remembered (30 days): a modality that asks so late sends again.
@@ -200,6 +237,9 @@ pub(crate) struct Request {
     pub(crate) requested: Requested,
     outcomes: Vec<Option<Outcome>>,
     pub(crate) state: RequestState,
+    /// Outcomes that are missing.
+    #[serde(skip)]
+    undecided: usize,
 }
 
 /// Of one reference.
@@ -238,19 +278,27 @@ impl Request {
             self.outcomes.iter().filter(committed).count(),
         )
     }
-
-    fn decide_if_all(&mut self, at_unix_ms: i64) {
-        if self.state == RequestState::Open && self.outcomes.iter().all(Option::is_some) {
-            self.state = RequestState::Decided(at_unix_ms);
-        }
-    }
 }
 
-/// A question to the archive that it has not answered.
+/// A question to the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transaction {
+    /// What it names; nothing once it is answered.
     pub(crate) objects: Vec<Id>,
     pub(crate) at_unix_ms: i64,
+    pub(crate) state: Question,
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Question {
+    #[default]
+    Open,
+    /// Not answered in time, and asked again under another name.
+    Late,
+    /// Answered. The archive may say it twice.
+    Answered,
 }
 
 /// Everything that is known about it.
@@ -259,29 +307,53 @@ pub(crate) struct Relay {
     /// There is an archive: what it has not committed is held.
     holding: bool,
     transactions: BTreeMap<Uuid, Transaction>,
-    requests: BTreeMap<Id, Request>,
+    requests: Requests,
+    /// References that were taken down in this log.
+    references: u64,
     remembered: BTreeMap<Id, Remembered>,
 }
 
 impl Worklist {
     /// An object goes. If the archive has committed to it, whoever asks later is still told so.
     pub(super) fn remember(&mut self, object: &Object) {
+        let instance = Id::of_hash(&object.stored.instance);
         if object.archiving.step != ArchiveStep::Committed {
+            // The archive was never heard to have these bytes, whatever it said of those before.
+            if let Some(before) = self.relay.remembered.get_mut(&instance) {
+                before.doubtful = true;
+            }
             return;
         }
-        let instance = Id::of_hash(&object.stored.instance);
         let remembered = Remembered {
             instance,
             calling_ae: object.stored.calling_ae.clone(),
             sop_class: object.stored.sop_class.clone(),
             at_unix_ms: object.stored.at_unix_ms,
+            content: Some(Id::of_hash(&object.stored.content)),
+            doubtful: false,
         };
         self.relay.remembered.insert(instance, remembered);
     }
 
     /// What is known of an instance of which nothing is here any more.
     pub(crate) fn remembered(&self, instance: &[u8; 32]) -> Option<&Remembered> {
-        self.relay.remembered.get(&Id::of_hash(instance))
+        let remembered = self.relay.remembered.get(&Id::of_hash(instance));
+        remembered.filter(|remembered| !remembered.doubtful)
+    }
+
+    /// Whether the archive has committed to other bytes under this name: these could take their
+    /// place there.
+    pub(super) fn is_remembered_otherwise(&self, instance: &[u8; 32], content: &[u8; 32]) -> bool {
+        let remembered = self.relay.remembered.get(&Id::of_hash(instance));
+        let content = Id::of_hash(content);
+        remembered.is_some_and(|one| one.content.is_some_and(|before| before != content))
+    }
+
+    /// Something came under a name that may be remembered.
+    pub(super) fn doubt_remembered(&mut self, instance: &[u8; 32], content: &[u8; 32]) {
+        if let Some(remembered) = self.relay.remembered.get_mut(&Id::of_hash(instance)) {
+            remembered.doubt_unless(content);
+        }
     }
 
     pub(super) fn forget_remembered(&mut self, now_unix_ms: i64) {
@@ -314,8 +386,9 @@ impl Worklist {
             ArchiveStep::Committed => true,
             // Whoever asked was told, or will be, that it has failed.
             ArchiveStep::Failed(_) => by == Leaver::Operator,
-            ArchiveStep::Not => by == Leaver::Operator && !is_relayed(object),
-            ArchiveStep::Sent | ArchiveStep::Asked => false,
+            // It cannot be sent or asked about (again): nobody is ever told that it is committed.
+            ArchiveStep::Not | ArchiveStep::Sent => by == Leaver::Operator && !is_relayed(object),
+            ArchiveStep::Asked => false,
         }
     }
 
@@ -349,6 +422,7 @@ impl Worklist {
                 let asked = Transaction {
                     objects,
                     at_unix_ms,
+                    state: Question::Open,
                 };
                 self.relay.transactions.insert(transaction, asked);
             }
@@ -356,36 +430,50 @@ impl Worklist {
                 transaction,
                 objects,
                 at_unix_ms,
+                state,
             } => {
                 let open = Transaction {
                     objects,
                     at_unix_ms,
+                    state,
                 };
                 self.relay.transactions.insert(transaction, open);
             }
-            Relayed::Unheard { transaction } => {
-                let unheard = self.relay.transactions.remove(&transaction);
-                for id in unheard.into_iter().flat_map(|unheard| unheard.objects) {
-                    self.step(id, |step| match step {
-                        ArchiveStep::Asked => ArchiveStep::Not,
-                        other => other,
-                    });
-                }
+            Relayed::Unheard { transaction } => self.unheard(transaction),
+            Relayed::Closed { transaction } => {
+                self.relay.transactions.remove(&transaction);
             }
             Relayed::Heard {
                 transaction,
                 committed,
                 failed,
+                lacking,
                 at_unix_ms,
             } => {
-                let asked = self.relay.transactions.remove(&transaction);
-                let asked = asked.map(|asked| asked.objects).unwrap_or_default();
+                let Some(asked) = self.relay.transactions.get_mut(&transaction) else {
+                    return;
+                };
+                let late = asked.state == Question::Late;
+                asked.state = Question::Answered;
+                let asked: BTreeSet<Id> = std::mem::take(&mut asked.objects).into_iter().collect();
                 for id in committed.iter().filter(|id| asked.contains(id)) {
                     self.step(*id, |_| ArchiveStep::Committed);
-                    self.decide(*id, Outcome::Committed, at_unix_ms);
+                    self.relay
+                        .requests
+                        .decide(*id, Outcome::Committed, at_unix_ms);
+                }
+                // It was asked about the others again, and says so again.
+                if late {
+                    return;
                 }
                 for (id, failure) in failed.iter().filter(|(id, _)| asked.contains(id)) {
                     self.fail(*id, *failure, at_unix_ms);
+                }
+                for id in lacking.iter().filter(|id| asked.contains(id)) {
+                    self.step(*id, |step| match step {
+                        ArchiveStep::Asked => ArchiveStep::Not,
+                        other => other,
+                    });
                 }
             }
             Relayed::GivenUp {
@@ -402,14 +490,14 @@ impl Worklist {
                 at_unix_ms,
             } => {
                 for id in objects {
-                    if let Some(object) = self.objects.get_mut(&id)
-                        && matches!(object.archiving.step, ArchiveStep::Failed(_))
-                    {
-                        object.archiving = Archiving {
-                            step: ArchiveStep::Not,
-                            since_unix_ms: at_unix_ms,
-                        };
-                    }
+                    self.objects.change(id, |object| {
+                        if matches!(object.archiving.step, ArchiveStep::Failed(_)) {
+                            object.archiving = Archiving {
+                                step: ArchiveStep::Not,
+                                since_unix_ms: at_unix_ms,
+                            };
+                        }
+                    });
                 }
             }
             Relayed::Requested(requested) => self.requested(requested),
@@ -417,13 +505,8 @@ impl Worklist {
                 request,
                 at_unix_ms,
             } => {
-                if let Some(request) = self.relay.requests.get_mut(&request) {
-                    for outcome in &mut request.outcomes {
-                        let late = Outcome::Failed(Failure::Processing);
-                        outcome.get_or_insert(late);
-                    }
-                    request.decide_if_all(at_unix_ms);
-                }
+                let late = Outcome::Failed(Failure::Processing);
+                self.relay.requests.decide_rest(request, late, at_unix_ms);
             }
             Relayed::Reported {
                 request,
@@ -437,12 +520,12 @@ impl Worklist {
                 request,
                 at_unix_ms,
             } => self.request_state(request, RequestState::Decided(at_unix_ms)),
-            Relayed::Forgot { request } => {
-                self.relay.requests.remove(&request);
-            }
-            Relayed::Request(request) => {
-                let id = request.requested.request;
-                self.relay.requests.insert(id, request);
+            Relayed::Forgot { request } => self.relay.requests.remove(request),
+            Relayed::Request(mut request) => {
+                let open = request.outcomes.iter().filter(|outcome| outcome.is_none());
+                request.undecided = open.count();
+                self.relay.references += request.load().references as u64;
+                self.relay.requests.insert(request);
             }
             Relayed::Remembered(all) => {
                 let all = all.into_iter().map(|one| (one.instance, one));
@@ -452,8 +535,25 @@ impl Worklist {
     }
 
     fn step(&mut self, id: Id, change: impl FnOnce(ArchiveStep) -> ArchiveStep) {
-        if let Some(object) = self.objects.get_mut(&id) {
+        self.objects.change(id, |object| {
             object.archiving.step = change(object.archiving.step);
+        });
+    }
+
+    /// The archive has these, or nobody knows: it is asked again, and says what it lacks.
+    fn unheard(&mut self, transaction: Uuid) {
+        let Some(unheard) = self.relay.transactions.get_mut(&transaction) else {
+            return;
+        };
+        if unheard.state != Question::Open {
+            return;
+        }
+        unheard.state = Question::Late;
+        for id in unheard.objects.clone() {
+            self.step(id, |step| match step {
+                ArchiveStep::Asked => ArchiveStep::Sent,
+                other => other,
+            });
         }
     }
 
@@ -468,30 +568,25 @@ impl Worklist {
             _ => ArchiveStep::Failed(failure),
         });
         if failed {
-            self.decide(id, Outcome::Failed(failure), at_unix_ms);
-        }
-    }
-
-    /// For every open request that names the object.
-    fn decide(&mut self, id: Id, decided: Outcome, at_unix_ms: i64) {
-        for request in self.relay.requests.values_mut() {
-            if request.state != RequestState::Open {
-                continue;
-            }
-            let references = request.requested.wanted.iter();
-            for (wanted, outcome) in references.zip(&mut request.outcomes) {
-                if *wanted == Wanted::Object(id) {
-                    outcome.get_or_insert(decided);
-                }
-            }
-            request.decide_if_all(at_unix_ms);
+            let failed = Outcome::Failed(failure);
+            self.relay.requests.decide(id, failed, at_unix_ms);
         }
     }
 
     fn requested(&mut self, requested: Requested) {
+        self.relay.references += requested.wanted.len() as u64;
+        if self.relay.requests.get(requested.request).is_some() {
+            return;
+        }
         let outcome = |wanted: &Wanted| match wanted {
             Wanted::Failed(failure) => Some(Outcome::Failed(*failure)),
-            Wanted::Erased(instance) if self.relay.remembered.contains_key(instance) => {
+            Wanted::Erased(instance)
+                if self
+                    .relay
+                    .remembered
+                    .get(instance)
+                    .is_some_and(|remembered| !remembered.doubtful) =>
+            {
                 Some(Outcome::Committed)
             }
             Wanted::Erased(_) => Some(Outcome::Failed(Failure::NoSuchInstance)),
@@ -502,45 +597,40 @@ impl Worklist {
                 None => Some(Outcome::Failed(Failure::NoSuchInstance)),
             },
         };
-        let mut request = Request {
-            outcomes: requested.wanted.iter().map(outcome).collect(),
-            state: RequestState::Open,
-            requested,
+        let outcomes: Vec<_> = requested.wanted.iter().map(outcome).collect();
+        let undecided = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        let state = match undecided {
+            0 => RequestState::Decided(requested.at_unix_ms),
+            _ => RequestState::Open,
         };
-        request.decide_if_all(request.requested.at_unix_ms);
-        let id = request.requested.request;
-        self.relay.requests.entry(id).or_insert(request);
+        self.relay.requests.insert(Request {
+            requested,
+            outcomes,
+            state,
+            undecided,
+        });
     }
 
     fn request_state(&mut self, id: Id, state: RequestState) {
-        if let Some(request) = self.relay.requests.get_mut(&id)
-            && request.state != RequestState::Open
-        {
-            request.state = state;
+        let request = self.relay.requests.get(id);
+        if request.is_some_and(|request| request.state != RequestState::Open) {
+            self.relay.requests.state(id, state);
         }
     }
 
-    /// Objects at a step, oldest time first where there are more than `most`; with the time since
-    /// when they are tried.
-    pub(crate) fn archiving(&self, step: ArchiveStep, most: usize) -> Vec<(Id, i64)> {
-        let at = |object: &&Object| object.archiving.step == step && is_relayed(object);
-        let mut found: Vec<_> = self.objects.values().filter(at).map(since).collect();
-        found.sort_by_key(|(_, since)| *since);
-        found.truncate(most);
-        found
+    /// Objects that are so far on their way to the archive, those tried for the longest time first.
+    pub(crate) fn underway(&self, stage: Underway) -> impl ExactSizeIterator<Item = Id> {
+        self.objects.underway(stage).iter().map(|(_, id)| *id)
     }
 
     /// Objects that are not at the archive and tried since before `before_unix_ms`.
     pub(crate) fn archiving_overdue(&self, before_unix_ms: i64) -> Vec<Id> {
-        let late = |object: &&Object| {
-            let open = matches!(
-                object.archiving.step,
-                ArchiveStep::Not | ArchiveStep::Sent | ArchiveStep::Asked
-            );
-            open && is_relayed(object) && since(object).1 < before_unix_ms
-        };
-        let late = self.objects.values().filter(late);
-        late.map(|object| object.stored.object).collect()
+        let stages = [Underway::Unsent, Underway::Sent, Underway::Asked];
+        let late = stages.into_iter().flat_map(|stage| {
+            let oldest = self.objects.underway(stage).iter();
+            oldest.take_while(|(since, _)| *since < before_unix_ms)
+        });
+        late.map(|(_, id)| *id).collect()
     }
 
     /// Objects that wait for somebody: given up, or such as never go to the archive.
@@ -549,7 +639,7 @@ impl Worklist {
             .values()
             .filter_map(|object| match object.archiving.step {
                 ArchiveStep::Failed(failure) => Some((object, Some(failure))),
-                ArchiveStep::Not if !is_relayed(object) => Some((object, None)),
+                ArchiveStep::Not | ArchiveStep::Sent if !is_relayed(object) => Some((object, None)),
                 _ => None,
             })
     }
@@ -563,28 +653,36 @@ impl Worklist {
     }
 
     pub(crate) fn request(&self, request: Id) -> Option<&Request> {
-        self.relay.requests.get(&request)
+        self.relay.requests.get(request)
     }
 
     pub(crate) fn requests(&self) -> impl Iterator<Item = (&Id, &Request)> {
         self.relay.requests.iter()
     }
 
-    /// Everything under each of these instances (keyed hashes), in one pass.
-    pub(crate) fn under<'a>(
-        &'a self,
-        instances: &std::collections::HashSet<[u8; 32]>,
-    ) -> BTreeMap<[u8; 32], Vec<&'a Object>> {
-        let mut found: BTreeMap<[u8; 32], Vec<&Object>> = BTreeMap::new();
-        for object in self.objects.values() {
-            if instances.contains(&object.stored.instance) {
-                found
-                    .entry(object.stored.instance)
-                    .or_default()
-                    .push(object);
-            }
-        }
-        found
+    /// Requests that are decided and not told, by who asked.
+    pub(crate) fn untold(&self) -> &BTreeMap<String, BTreeSet<Id>> {
+        self.relay.requests.due()
+    }
+
+    /// What has to be forgotten, of what is over since before `before_unix_ms`, so that one more
+    /// request fits, or `None` if it does not. `known` says whether a title stands in the
+    /// configuration.
+    pub(crate) fn room_for_request(
+        &self,
+        calling: &str,
+        references: usize,
+        limit: Load,
+        before_unix_ms: i64,
+        known: impl Fn(&str) -> bool,
+    ) -> Option<Vec<Id>> {
+        let requests = &self.relay.requests;
+        requests.room(calling, references, limit, before_unix_ms, known)
+    }
+
+    /// Everything under an instance (keyed hash).
+    pub(crate) fn under(&self, instance: &[u8; 32]) -> Vec<&Object> {
+        self.objects.under(instance)
     }
 
     /// For a snapshot.
@@ -594,8 +692,10 @@ impl Worklist {
             transaction: *transaction,
             objects: asked.objects.clone(),
             at_unix_ms: asked.at_unix_ms,
+            state: asked.state,
         });
-        let requests = self.relay.requests.values().cloned();
+        let requests = self.relay.requests.iter();
+        let requests = requests.map(|(_, request)| request.clone());
         let remembered: Vec<_> = self.relay.remembered.values().cloned().collect();
         let remembered = remembered.chunks(REMEMBERED_PIECE);
         let remembered = remembered.map(|piece| Relayed::Remembered(piece.to_vec()));
@@ -613,14 +713,13 @@ impl Worklist {
         let pieces = self.relay.remembered.len().div_ceil(REMEMBERED_PIECE);
         self.relay.transactions.len() + self.relay.requests.len() + pieces
     }
-}
 
-fn since(object: &Object) -> (Id, i64) {
-    let since = match object.archiving.since_unix_ms {
-        0 => object.stored.at_unix_ms,
-        since => since,
-    };
-    (object.stored.object, since)
+    /// References that were taken down in this log, and those of them that still count: a record of
+    /// a request is as long as its list.
+    pub(crate) fn relay_references(&self) -> (u64, u64) {
+        let live = self.relay.requests.total().references as u64;
+        (self.relay.references, live)
+    }
 }
 
 /// Whether the object goes to the archive at all: of two under one name the second does not, or it

@@ -20,13 +20,13 @@ const FORGOTTEN_MS: i64 = 400 * 24 * 3_600_000;
 
 impl Worklist {
     pub(super) fn released(&mut self, object: Id) {
-        if let Some(object) = self.objects.get_mut(&object)
-            && matches!(object.state, ObjectState::Quarantined { .. })
-        {
-            object.state = ObjectState::Waiting;
-            // A human vouches: the next process may try as often as the first one.
-            object.attempts.clear();
-        }
+        self.objects.change(object, |object| {
+            if matches!(object.state, ObjectState::Quarantined { .. }) {
+                object.state = ObjectState::Waiting;
+                // A human vouches: the next process may try as often as the first one.
+                object.attempts.clear();
+            }
+        });
     }
 
     pub(super) fn purged(&mut self, id: Id) {

@@ -109,7 +109,7 @@ impl Worklist {
                     .push(stored.content);
             }
             study.objects.insert((sequence, at), stored.object);
-            self.objects.insert(stored.object, object);
+            self.objects.insert(object);
         }
     }
 }

@@ -64,6 +64,7 @@ fn heard(transaction: u8, committed: &[u8], failed: &[u8]) -> Record {
         transaction: Uuid::from_u128(transaction.into()),
         committed: committed.iter().copied().map(object).collect(),
         failed: failed.iter().map(refused).collect(),
+        lacking: Vec::new(),
         at_unix_ms: 1,
     })
 }
@@ -244,7 +245,7 @@ impl World {
                 self.apply(relayed(Relayed::Unheard {
                     transaction: Uuid::from_u128(transaction.into()),
                 }));
-                self.archive.open.remove(&transaction);
+                // The archive may report late, and then it has them.
             }
             Step::GiveUp(number) if relays => self.apply(relayed(Relayed::GivenUp {
                 objects: vec![object(number)],
@@ -301,6 +302,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        self.check_orders();
         for (_, request) in self.list.requests() {
             for (wanted, outcome) in request.requested.wanted.iter().zip(&request.outcomes) {
                 if *outcome == Some(Outcome::Committed) {
@@ -328,6 +330,41 @@ impl World {
         let lost: Vec<_> = self.gone.intersection(&self.promised).collect();
         let lost = lost.into_iter().filter(|id| !self.archive.has.contains(id));
         assert_eq!(lost.count(), 0, "erased what was promised");
+    }
+}
+
+impl World {
+    /// What is kept in order is what walking over everything finds.
+    fn check_orders(&self) {
+        for (stage, step) in [
+            (Underway::Unsent, ArchiveStep::Not),
+            (Underway::Sent, ArchiveStep::Sent),
+            (Underway::Asked, ArchiveStep::Asked),
+        ] {
+            let walked = self.list.objects.values();
+            let walked = walked.filter(|one| one.archiving.step == step && is_relayed(one));
+            let walked: BTreeSet<Id> = walked.map(|object| object.stored.object).collect();
+            let kept: BTreeSet<Id> = self.list.underway(stage).collect();
+            assert_eq!(kept, walked, "{stage:?}");
+        }
+        for number in 0..8 {
+            let walked = self.list.objects.values();
+            let walked = walked.filter(|one| one.stored.instance == [number; 32]);
+            assert_eq!(self.list.under(&[number; 32]).len(), walked.count());
+        }
+        let requests = || self.list.requests().map(|(_, request)| request);
+        for request in requests() {
+            let open = request.outcomes.iter().filter(|one| one.is_none()).count();
+            assert_eq!(request.undecided, open);
+            assert_eq!(request.state == RequestState::Open, open > 0);
+        }
+        let decided = |request: &&Request| matches!(request.state, RequestState::Decided(_));
+        let due: usize = self.list.untold().values().map(BTreeSet::len).sum();
+        assert_eq!(due, requests().filter(decided).count());
+        let references = requests()
+            .map(|one| one.requested.wanted.len())
+            .sum::<usize>();
+        assert_eq!(self.list.relay_references().1, references as u64);
     }
 }
 
@@ -424,4 +461,249 @@ fn an_operator_may_erase_what_was_given_up_and_retention_may_not() {
     assert!(may(&list, 1, Leaver::Operator) && !may(&list, 1, Leaver::Retention));
     let off = Worklist::default();
     assert!(off.leave(&[&one(&list, 1)], Leaver::Retention).is_some());
+}
+
+/// An object whose instance and content are not its number.
+fn stored_as(number: u8, instance: u8, content: u8, conflict: bool) -> Record {
+    let Record::Stored(one) = stored(number, number, conflict) else {
+        unreachable!()
+    };
+    Record::Stored(StoredRecord {
+        instance: [instance; 32],
+        content: [content; 32],
+        ..one
+    })
+}
+
+fn purged(number: u8) -> Record {
+    Record::Purged {
+        object: object(number),
+        at_unix_ms: 1,
+    }
+}
+
+#[test]
+fn a_commitment_to_the_bytes_before_is_none_to_others_under_the_same_name() {
+    use crate::spool::worklist::Novelty;
+    let erased = |list: &mut Worklist, number: u8| {
+        let record = list.erasure(id(2, number), 1).unwrap();
+        list.apply(20, record);
+    };
+    let told = |list: &mut Worklist, request: u8| {
+        list.apply(
+            30,
+            requested(request, vec![Wanted::Erased(Id::of_hash(&[7; 32]))]),
+        );
+        list.request(id(3, request)).unwrap().outcomes().unwrap()[0]
+    };
+    let lost = Outcome::Failed(Failure::NoSuchInstance);
+    for restarts in [false, true] {
+        let mut list = Worklist::default();
+        list.hold_for_archive();
+        list.apply(1, stored_as(1, 7, 1, false));
+        list.apply(2, asked(1, &[1]));
+        list.apply(3, heard(1, &[1], &[]));
+        erased(&mut list, 1);
+        assert_eq!(told(&mut list, 1), Outcome::Committed);
+        if restarts {
+            list = again(&list);
+        }
+        // Others do not go to the archive, where they could take the place of the first.
+        assert_eq!(list.novelty(&[7; 32], &[1; 32]), Novelty::New);
+        assert_eq!(list.novelty(&[7; 32], &[2; 32]), Novelty::Conflict);
+        list.apply(40, stored_as(2, 7, 2, true));
+        assert!(list.remembered(&[7; 32]).is_none(), "whose?");
+        list.apply(41, purged(2));
+        if restarts {
+            list = again(&list);
+        }
+        assert!(list.remembered(&[7; 32]).is_none(), "whose?");
+        assert_eq!(told(&mut list, 2), lost);
+        assert_eq!(list.novelty(&[7; 32], &[2; 32]), Novelty::Conflict);
+        // The same bytes once more, committed once more: now it is known again.
+        assert_eq!(list.novelty(&[7; 32], &[1; 32]), Novelty::New);
+        list.apply(50, stored_as(3, 7, 1, false));
+        list.apply(51, asked(2, &[3]));
+        list.apply(52, heard(2, &[3], &[]));
+        erased(&mut list, 3);
+        assert_eq!(told(&mut list, 3), Outcome::Committed);
+    }
+}
+
+#[test]
+fn a_memory_of_an_earlier_version_does_not_outlive_what_comes_under_its_name() {
+    let mut list = Worklist::default();
+    list.hold_for_archive();
+    let old = format!(
+        "{{\"instance\":\"{}\",\"calling_ae\":\"CT\",\"sop_class\":null,\"at_unix_ms\":1}}",
+        Id::of_hash(&[7; 32])
+    );
+    let old: Remembered = serde_json::from_str(&old).unwrap();
+    list.apply(1, relayed(Relayed::Remembered(vec![old])));
+    assert!(list.remembered(&[7; 32]).is_some());
+    list.apply(2, stored_as(1, 7, 1, false));
+    assert!(list.remembered(&[7; 32]).is_none());
+}
+
+#[test]
+fn what_was_damaged_after_it_was_sent_is_listed_and_may_go_by_an_operators_hand() {
+    let mut list = Worklist::default();
+    list.hold_for_archive();
+    list.apply(1, stored(1, 1, false));
+    list.apply(
+        2,
+        relayed(Relayed::Sent {
+            objects: vec![object(1)],
+        }),
+    );
+    let may = |list: &Worklist, by| list.leave(&list.objects_of(id(2, 1)), by).is_some();
+    assert!(!may(&list, Leaver::Operator));
+    list.apply(
+        3,
+        Record::Quarantined {
+            object: object(1),
+            reason: Reason::Damaged,
+            at_unix_ms: 1,
+        },
+    );
+    assert_eq!(list.underway(Underway::Sent).len(), 0);
+    let waiting: Vec<_> = list.archiving_failed().map(|(_, why)| why).collect();
+    assert_eq!(waiting, [None], "never");
+    assert!(may(&list, Leaver::Operator) && !may(&list, Leaver::Retention));
+}
+
+#[test]
+fn a_late_report_commits_and_the_archive_is_asked_again_before_anything_is_sent_again() {
+    let step = |list: &Worklist, number| list.object(object(number)).unwrap().archiving.step;
+    let question = |list: &Worklist, number: u8| {
+        let asked = list.transaction(Uuid::from_u128(number.into()));
+        asked.map(|asked| asked.state)
+    };
+    for restarts in [false, true] {
+        let mut list = Worklist::default();
+        list.hold_for_archive();
+        for number in [1, 2, 3] {
+            list.apply(number.into(), stored(number, 1, false));
+        }
+        list.apply(4, requested(1, vec![Wanted::Object(object(1))]));
+        list.apply(5, asked(1, &[1, 2, 3]));
+        let transaction = Uuid::from_u128(1);
+        list.apply(6, relayed(Relayed::Unheard { transaction }));
+        assert_eq!(
+            step(&list, 1),
+            ArchiveStep::Sent,
+            "asked again, not sent again"
+        );
+        list.apply(7, asked(2, &[1, 2, 3]));
+        if restarts {
+            list = again(&list);
+        }
+        // Late: what it commits to counts, and the rest waits for the newer question.
+        list.apply(8, heard(1, &[1], &[2]));
+        assert_eq!(step(&list, 1), ArchiveStep::Committed);
+        assert_eq!(step(&list, 2), ArchiveStep::Asked);
+        let told = list.request(id(3, 1)).unwrap().outcomes();
+        assert_eq!(told, Some(vec![Outcome::Committed]));
+        if restarts {
+            list = again(&list);
+        }
+        // Once more the same, and then something else: heard once.
+        list.apply(9, heard(1, &[1, 2], &[]));
+        assert_eq!(step(&list, 2), ArchiveStep::Asked);
+        assert_eq!(question(&list, 1), Some(Question::Answered));
+        // It lacks the third: that one is sent again, and nobody is told that it failed.
+        let lacks = relayed(Relayed::Heard {
+            transaction: Uuid::from_u128(2),
+            committed: vec![object(2)],
+            failed: Vec::new(),
+            lacking: vec![object(3), object(1)],
+            at_unix_ms: 1,
+        });
+        list.apply(10, lacks);
+        let steps = [1, 2, 3].map(|number| step(&list, number));
+        let expected = [
+            ArchiveStep::Committed,
+            ArchiveStep::Committed,
+            ArchiveStep::Not,
+        ];
+        assert_eq!(steps, expected);
+        list.apply(11, relayed(Relayed::Closed { transaction }));
+        assert_eq!(question(&list, 1), None);
+    }
+}
+
+#[test]
+fn the_records_of_an_earlier_version_are_read() {
+    let zero = Uuid::nil();
+    for old in [
+        format!("{{\"open\":{{\"transaction\":\"{zero}\",\"objects\":[],\"at_unix_ms\":1}}}}"),
+        format!(
+            "{{\"heard\":{{\"transaction\":\"{zero}\",\"committed\":[],\"failed\":[],\"at_unix_ms\":1}}}}"
+        ),
+    ] {
+        serde_json::from_str::<Relayed>(&old).unwrap();
+    }
+}
+
+#[test]
+fn strangers_cannot_keep_the_modalities_of_the_configuration_out() {
+    let limit = Load {
+        requests: 20,
+        references: 200,
+    };
+    let known = |title: &str| title == "CT";
+    let ask = |list: &mut Worklist, number: u8, title: &str, references: usize| {
+        let Record::Relayed { relayed: one } = requested(
+            number,
+            vec![Wanted::Failed(Failure::NoSuchInstance); references],
+        ) else {
+            unreachable!()
+        };
+        let Relayed::Requested(one) = *one else {
+            unreachable!()
+        };
+        list.apply(
+            number.into(),
+            relayed(Relayed::Requested(Requested {
+                calling_ae: title.to_owned(),
+                ..one
+            })),
+        );
+    };
+    let mut list = Worklist::default();
+    let room = |list: &Worklist, title: &str, references| {
+        list.room_for_request(title, references, limit, 10, known)
+    };
+    // A title that nobody knows has a tenth, in requests and in references.
+    assert_eq!(room(&list, "A", 20), Some(vec![]));
+    assert_eq!(room(&list, "A", 21), None);
+    ask(&mut list, 1, "A", 1);
+    ask(&mut list, 2, "A", 1);
+    assert_eq!(room(&list, "A", 1), None);
+    // All that nobody knows together have a half.
+    for (number, title) in [(3, "B"), (4, "C"), (5, "D"), (6, "E")] {
+        ask(&mut list, number, title, 20);
+    }
+    assert_eq!(room(&list, "F", 18), Some(vec![]));
+    assert_eq!(room(&list, "F", 19), None);
+    // Which costs the others nothing.
+    assert_eq!(room(&list, "CT", 100), Some(vec![]));
+    assert_eq!(room(&list, "CT", 101), None);
+    // What is over makes room, the oldest first, and only where it helps.
+    for (number, at_unix_ms) in [(1, 9), (2, 8), (3, 7)] {
+        let request = id(3, number);
+        list.apply(
+            30,
+            relayed(Relayed::Reported {
+                request,
+                at_unix_ms,
+            }),
+        );
+    }
+    let settled = |before| list.room_for_request("A", 1, limit, before, known);
+    assert_eq!(settled(8), None, "told a moment ago");
+    assert_eq!(room(&list, "A", 1), Some(vec![id(3, 2)]));
+    assert_eq!(room(&list, "F", 19), Some(vec![id(3, 3)]));
+    list.apply(31, relayed(Relayed::Forgot { request: id(3, 3) }));
+    assert_eq!(room(&list, "F", 19), Some(vec![]));
 }
