@@ -8,6 +8,8 @@ pub(crate) struct Facts {
     pub(crate) height: usize,
     pub(crate) components: usize,
     pub(crate) precision: u16,
+    /// A JPEG process without loss (SOF3, 7, 11, 15).
+    pub(crate) lossless: bool,
     /// JPEG-LS with one scan per component: decoded planes follow each other.
     pub(crate) planar: bool,
 }
@@ -51,6 +53,7 @@ pub(crate) fn jpeg(bytes: &[u8]) -> Option<Facts> {
                     height: be16(bytes, at + 5)?,
                     width: be16(bytes, at + 7)?,
                     components: usize::from(*bytes.get(at + 9)?),
+                    lossless: marker & 3 == 3,
                     planar: false,
                 };
                 if marker != 0xF7 {
@@ -99,6 +102,7 @@ pub(crate) fn jpeg2000(bytes: &[u8]) -> Option<Facts> {
         height,
         components,
         precision,
+        lossless: false,
         planar: false,
     })
 }

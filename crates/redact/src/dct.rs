@@ -13,10 +13,13 @@ mod samples;
 
 mod rewrite;
 
+mod lossless;
+
 #[cfg(test)]
 mod tests;
 
 pub(crate) use header::{Jpeg, JpegError};
+pub(crate) use lossless::is_all_read;
 
 /// Zigzag position to place in the block (figure A.6).
 const ZIGZAG: [usize; 64] = [

@@ -210,3 +210,9 @@ mod lossless;
 
 #[cfg(test)]
 mod jpeg2000;
+
+#[cfg(test)]
+mod hidden;
+
+#[cfg(test)]
+mod colours;

@@ -1,5 +1,5 @@
 //! After `blank`: the samples go back into the object. An object without boxes keeps its pixels as
-//! they came. With boxes, uncompressed and run-length frames are written in their own form, and of a
+//! they came if its codestream is known to hold nothing but them. With boxes, uncompressed and run-length frames are written in their own form, and of a
 //! DCT frame only the blocks under the boxes change; every other frame keeps its bytes. What remains
 //! leaves without compression, and every attribute that describes the samples is made to agree.
 //! LossyImageCompression stays as it was: what was lost once stays lost.
@@ -35,12 +35,12 @@ pub(crate) fn encode(
     boxes: &[FoundBox],
 ) -> Result<Vec<u8>> {
     let untouched = boxes.is_empty() && !film.stored.unclean;
+    let all = film.stored.unclean;
     match film.stored.family {
         Family::Native => put_native(&mut object, film),
         Family::Rle | Family::Dct | Family::Other if untouched => {}
         Family::Rle => {
             let bytes = film.bytes_per_sample;
-            let all = film.stored.unclean;
             let changed = |frame: usize| -> Result<Option<Vec<u8>>> {
                 if !all && !has_box(boxes, frame) {
                     return Ok(None);
@@ -64,7 +64,7 @@ pub(crate) fn encode(
         Family::Dct => {
             let mut frames = Vec::with_capacity(film.frames);
             for frame in 0..film.frames {
-                frames.push(if has_box(boxes, frame) {
+                frames.push(if all || has_box(boxes, frame) {
                     Some(blanked(&object, film, frame, boxes)?)
                 } else {
                     None

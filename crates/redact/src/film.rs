@@ -61,7 +61,8 @@ pub(crate) struct Stored {
     pub(crate) pairs: bool,
     /// Uncompressed samples of 8 bits that stood in words.
     pub(crate) words: bool,
-    /// Something stood in the unused bits: no frame may stay as it was.
+    /// Something stood in the unused bits, or in a codestream behind what was decoded: no frame may
+    /// stay as it was.
     pub(crate) unclean: bool,
     /// Pixels across and down that can only be blanked together.
     pub(crate) grid: (usize, usize),
@@ -91,7 +92,8 @@ pub(crate) enum Family {
     Rle,
     /// JPEG with a sequential DCT: blocks under boxes are blanked.
     Dct,
-    /// Nothing: a redacted object leaves uncompressed, an untouched one as it came.
+    /// Nothing: a redacted object leaves uncompressed, an untouched one as it came, because its
+    /// decoder has read all that is coded.
     Other,
     /// Nothing, and an untouched one leaves uncompressed too: nobody has looked behind the samples.
     Opaque,

@@ -28,9 +28,10 @@ pub struct Redacted {
 }
 
 impl Redacted {
-    /// Encoded DICOM file with BurnedInAnnotation NO. Without boxes its pixels are as they came. With
-    /// boxes, uncompressed, run-length and DCT frames stay in their syntax and frames without boxes
-    /// keep their bytes; other syntaxes become Explicit VR Little Endian.
+    /// Encoded DICOM file with BurnedInAnnotation NO. Without boxes its pixels are as they came,
+    /// if their codestream is known to hold nothing but them (run-length, sequential DCT, lossless
+    /// JPEG, JPEG-LS). With boxes, uncompressed, run-length and DCT frames stay in their syntax and
+    /// frames without boxes keep their bytes. What remains becomes Explicit VR Little Endian.
     pub fn object(&self) -> &[u8] {
         &self.object
     }

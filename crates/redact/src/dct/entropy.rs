@@ -4,8 +4,11 @@
 use super::header::{Jpeg, JpegError};
 use super::huffman::Table;
 
+/// Bytes that writers put behind the last block to fill up.
+const MAX_FILL: usize = 8;
+
 /// Reads bits, takes out stuffed zeros, stops at a marker.
-struct Bits<'b> {
+pub(super) struct Bits<'b> {
     bytes: &'b [u8],
     at: usize,
     /// Left-aligned.
@@ -13,7 +16,16 @@ struct Bits<'b> {
     count: u32,
 }
 
-impl Bits<'_> {
+impl<'b> Bits<'b> {
+    pub(super) const fn new(bytes: &'b [u8], at: usize) -> Self {
+        Self {
+            bytes,
+            at,
+            held: 0,
+            count: 0,
+        }
+    }
+
     fn fill(&mut self) {
         while self.count <= 56 {
             let byte = match (self.bytes.get(self.at), self.bytes.get(self.at + 1)) {
@@ -32,7 +44,7 @@ impl Bits<'_> {
         }
     }
 
-    fn take(&mut self, count: u32) -> Result<u32, JpegError> {
+    pub(super) fn take(&mut self, count: u32) -> Result<u32, JpegError> {
         if count == 0 {
             return Ok(0);
         }
@@ -45,7 +57,7 @@ impl Bits<'_> {
         Ok(bits)
     }
 
-    fn symbol(&mut self, table: &Table) -> Result<u8, JpegError> {
+    pub(super) fn symbol(&mut self, table: &Table) -> Result<u8, JpegError> {
         if self.count < 16 {
             self.fill();
         }
@@ -71,7 +83,7 @@ impl Bits<'_> {
     }
 
     /// Leaves the bits of the last byte and steps over a restart marker.
-    fn restart(&mut self, number: usize) -> Result<(), JpegError> {
+    pub(super) fn restart(&mut self, number: usize) -> Result<(), JpegError> {
         self.align()?;
         let fill = self.bytes.get(self.at..).unwrap_or_default();
         let fill = fill.iter().take_while(|byte| **byte == 0xFF).count();
@@ -91,6 +103,36 @@ impl Bits<'_> {
         }
         (self.held, self.count) = (0, 0);
         Ok(())
+    }
+
+    /// Where the next marker stands, and whether nothing but fill stands in front of it. What else is
+    /// there no decoder shows: rows below the height that the header gives, or plain text.
+    pub(super) fn end(mut self) -> (usize, bool) {
+        self.fill();
+        let mut fill = (self.count / 8) as usize;
+        let held = (self.held << (self.count % 8)).to_be_bytes();
+        let mut clean = held.iter().take(fill).all(|byte| matches!(byte, 0 | 0xFF));
+        let mut at = self.at;
+        while let Some(&byte) = self.bytes.get(at) {
+            match (byte, self.bytes.get(at + 1)) {
+                (0xFF, Some(0)) => {
+                    fill += 1;
+                    at += 2;
+                }
+                (0xFF, Some(0xFF)) => at += 1,
+                (0xFF, Some(0xD0..=0xD7)) => {
+                    clean = false;
+                    at += 2;
+                }
+                (0xFF, Some(_)) => break,
+                _ => {
+                    clean &= matches!(byte, 0 | 0xFF);
+                    fill += 1;
+                    at += 1;
+                }
+            }
+        }
+        (at, clean && fill <= MAX_FILL)
     }
 }
 
@@ -170,7 +212,8 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// Reads one scan into the components; returns where the next marker stands.
+/// Reads one scan into the components; returns where the next marker stands, and whether every byte
+/// before it was read.
 pub(super) fn read(
     jpeg: &mut Jpeg<'_>,
     parts: &[(usize, usize, usize)],
@@ -178,13 +221,8 @@ pub(super) fn read(
     from: usize,
     dc: &[Option<Table>; 4],
     ac: &[Option<Table>; 4],
-) -> Result<usize, JpegError> {
-    let mut bits = Bits {
-        bytes: jpeg.bytes,
-        at: from,
-        held: 0,
-        count: 0,
-    };
+) -> Result<(usize, bool), JpegError> {
+    let mut bits = Bits::new(jpeg.bytes, from);
     let mut tables = Vec::with_capacity(parts.len());
     let mut grids = Vec::with_capacity(parts.len());
     for &(component, dc_at, ac_at) in parts {
@@ -212,16 +250,5 @@ pub(super) fn read(
             component.blocks = grid;
         }
     }
-    // Some writers fill up behind the last block; the next marker is what counts.
-    let held = (bits.count / 8) as usize;
-    let mut at = bits.at.saturating_sub(2 * held).max(from);
-    while let Some(pair) = jpeg.bytes.get(at..at + 2) {
-        if let [0xFF, code] = pair
-            && !matches!(code, 0 | 0xFF | 0xD0..=0xD7)
-        {
-            break;
-        }
-        at += 1;
-    }
-    Ok(at)
+    Ok(bits.end())
 }

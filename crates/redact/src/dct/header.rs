@@ -62,6 +62,8 @@ pub(crate) struct Jpeg<'b> {
     pub(super) scans: Vec<Scan>,
     /// DHT segments, which a rewritten frame replaces.
     pub(super) tables: Vec<std::ops::Range<usize>>,
+    /// Something is coded or written that no sample shows: `write` leaves it out.
+    pub(crate) unclean: bool,
     /// Transform that an Adobe segment names.
     adobe: Option<u8>,
     jfif: bool,
@@ -69,9 +71,9 @@ pub(crate) struct Jpeg<'b> {
 
 /// Tables in force while the segments are read.
 #[derive(Default)]
-struct Tables {
+pub(super) struct Tables {
     quantizers: [Option<[u16; 64]>; 4],
-    dc: [Option<Table>; 4],
+    pub(super) dc: [Option<Table>; 4],
     ac: [Option<Table>; 4],
     restart: usize,
 }
@@ -90,6 +92,7 @@ impl<'b> Jpeg<'b> {
             let start = at;
             let (code, body, next) = segment(bytes, at)?;
             at = next;
+            jpeg.unclean |= jpeg.is_whole() && code != 0xD9;
             match code {
                 0xD9 => break,
                 0xC0 | 0xC1 => jpeg.frame(body)?,
@@ -113,11 +116,13 @@ impl<'b> Jpeg<'b> {
                 break;
             }
         }
-        if jpeg.is_whole() {
-            Ok(jpeg)
-        } else {
-            Err(JpegError::Damaged)
+        if !jpeg.is_whole() {
+            return Err(JpegError::Damaged);
         }
+        let rest = bytes.get(at..).unwrap_or_default();
+        jpeg.unclean |= rest.iter().any(|byte| !matches!(byte, 0 | 0xFF));
+        jpeg.flatten_outside();
+        Ok(jpeg)
     }
 
     /// A frame before its first segment.
@@ -132,8 +137,27 @@ impl<'b> Jpeg<'b> {
             components: Vec::new(),
             scans: Vec::new(),
             tables: Vec::new(),
+            unclean: false,
             adobe: None,
             jfif: false,
+        }
+    }
+
+    /// Blocks that fill up the last MCUs and lie wholly outside the picture lose all but their mean:
+    /// nobody sees them until the header names another size.
+    fn flatten_outside(&mut self) {
+        for component in &mut self.components {
+            let (across, down) = (component.width.div_ceil(8), component.height.div_ceil(8));
+            let rows = component.blocks.chunks_mut(component.blocks_across.max(1));
+            for (y, row) in rows.enumerate() {
+                let seen = if y < down { across } else { 0 };
+                for block in row.iter_mut().skip(seen) {
+                    for value in block.iter_mut().skip(1).filter(|value| **value != 0) {
+                        *value = 0;
+                        self.unclean = true;
+                    }
+                }
+            }
         }
     }
 
@@ -151,17 +175,23 @@ impl<'b> Jpeg<'b> {
         (8 * self.across, 8 * self.down)
     }
 
-    /// Whether the components are luminance and colour differences; `None` where nothing tells.
+    /// Whether the components are luminance and colour differences, in the order in which the IJG's
+    /// decoder asks (JFIF, Adobe, component identifiers); `None` where nothing tells.
     pub(crate) fn is_ybr(&self) -> Option<bool> {
         if self.channels() != 3 {
             return Some(false);
         }
-        let subsampled = self.across > 1 || self.down > 1;
-        match (self.adobe, self.jfif || subsampled) {
-            (Some(transform), _) => Some(transform != 0 || subsampled),
-            (None, true) => Some(true),
-            (None, false) => None,
+        if self.jfif {
+            return Some(true);
         }
+        if let Some(transform) = self.adobe {
+            return Some(transform != 0);
+        }
+        let ids = self.components.iter().map(|component| component.id);
+        if ids.eq(*b"RGB") {
+            return Some(false);
+        }
+        (self.across > 1 || self.down > 1).then_some(true)
     }
 
     fn frame(&mut self, body: &[u8]) -> Result<()> {
@@ -256,7 +286,7 @@ impl<'b> Jpeg<'b> {
         if first != 0 || bits != 0 || !matches!(count, 1 | 3) || count > 1 && blocks > 10 {
             return Err(JpegError::Damaged);
         }
-        let end = super::entropy::read(
+        let (end, clean) = super::entropy::read(
             self,
             &parts,
             tables.restart,
@@ -264,6 +294,7 @@ impl<'b> Jpeg<'b> {
             &tables.dc,
             &tables.ac,
         )?;
+        self.unclean |= !clean;
         self.scans.push(Scan {
             parts,
             restart: tables.restart,
@@ -275,7 +306,7 @@ impl<'b> Jpeg<'b> {
 }
 
 /// Code, body and end of the segment at `at`; bytes that fill up before a marker are skipped.
-fn segment(bytes: &[u8], at: usize) -> Result<(u8, &[u8], usize)> {
+pub(super) fn segment(bytes: &[u8], at: usize) -> Result<(u8, &[u8], usize)> {
     let rest = bytes.get(at..).ok_or(JpegError::Damaged)?;
     let fill = rest.iter().take_while(|byte| **byte == 0xFF).count();
     let code = *rest.get(fill).ok_or(JpegError::Damaged)?;
@@ -296,11 +327,11 @@ fn has_segment(bytes: &[u8], at: usize) -> bool {
     segment(bytes, at).is_ok()
 }
 
-fn byte(bytes: &[u8], at: usize) -> Result<u8> {
+pub(super) fn byte(bytes: &[u8], at: usize) -> Result<u8> {
     bytes.get(at).copied().ok_or(JpegError::Damaged)
 }
 
-fn word(bytes: &[u8], at: usize) -> Result<usize> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Result<usize> {
     Ok(usize::from(u16::from_be_bytes([
         byte(bytes, at)?,
         byte(bytes, at + 1)?,
@@ -336,7 +367,7 @@ fn quantizers(mut body: &[u8], tables: &mut Tables) -> Result<()> {
     Ok(())
 }
 
-fn huffman_tables(mut body: &[u8], tables: &mut Tables) -> Result<()> {
+pub(super) fn huffman_tables(mut body: &[u8], tables: &mut Tables) -> Result<()> {
     while let Some((&kind, rest)) = body.split_first() {
         let (counts, rest) = rest.split_at_checked(16).ok_or(JpegError::Damaged)?;
         let total: usize = counts.iter().map(|count| usize::from(*count)).sum();

@@ -121,6 +121,10 @@ fn build<'b>(
             {
                 *block = next();
             }
+            if x >= width.div_ceil(8) || y >= height.div_ceil(8) {
+                // Nobody sees it: more than a mean would be taken away.
+                block[1..].fill(0);
+            }
         }
         let quantizer = std::array::from_fn(|at| 1 + at as u16 / 8);
         jpeg.components.push(Component {

@@ -8,7 +8,7 @@ use dicom_encoding::adapters::{PixelDataObject, PixelDataReader, RawPixelData};
 use super::layout::Layout;
 use super::{Result, bad, empty, joined, native};
 use crate::codestream::{self, Facts};
-use crate::dct::{Jpeg, JpegError};
+use crate::dct::{Jpeg, JpegError, is_all_read};
 use crate::error::Undecodable;
 use crate::film::{Family, Film, Photometric};
 
@@ -20,14 +20,19 @@ pub(super) fn compressed(
     layout: &Layout,
     reader: &(dyn PixelDataReader + Send + Sync),
 ) -> Result<Film> {
+    // Only where it is known that nothing is coded but what was decoded may a frame stay as it came:
+    // CharLS refuses bytes that it has not read, OpenJPEG and progressive JPEG's decoder do not.
     let family = match kind {
-        Kind::Jpeg | Kind::JpegLs | Kind::Jpeg2000 => Family::Other,
-        Kind::Rle | Kind::Opaque => Family::Opaque,
+        Kind::JpegLs => Family::Other,
+        Kind::Jpeg | Kind::Jpeg2000 | Kind::Rle | Kind::Opaque => Family::Opaque,
     };
     let mut film = empty(layout, family)?;
     let mut high_bit = layout.high_bit;
-    let mut planar = false;
-    let mut sequential = 0;
+    // In uncompressed frames that are merely encapsulated the header is right (PS3.5 A.4.11).
+    let raw = matches!(uid, "1.2.840.10008.1.2.1.98" | "1.2.840.10008.1.2.8.1");
+    let header = film.photometric;
+    let mut agreed = None;
+    let (mut sequential, mut all_read) = (0, 0);
     let mut exact_depth = true;
     for fragments in frames {
         let frame = joined(fragments);
@@ -41,8 +46,9 @@ pub(super) fn compressed(
                 return Err(bad(Undecodable::SizeMismatch));
             }
             high_bit = layout.bits_stored - 1;
-            planar = facts.planar;
         }
+        let lossless = facts.is_some_and(|facts| facts.lossless);
+        let planar = facts.map_or(raw && layout.planar, |facts| facts.planar);
         let dct = match kind {
             Kind::Jpeg => match Jpeg::read(&frame, layout.width, layout.height) {
                 Ok(jpeg) => Some(jpeg),
@@ -53,7 +59,7 @@ pub(super) fn compressed(
         };
         let decoded = if let Some(jpeg) = &dct {
             sequential += 1;
-            film.photometric = colours(jpeg, film.photometric);
+            film.stored.unclean |= jpeg.unclean;
             let (across, down) = film.stored.grid;
             let grid = jpeg.grid();
             film.stored.grid = (across.max(grid.0), down.max(grid.1));
@@ -61,6 +67,16 @@ pub(super) fn compressed(
         } else {
             by_registry(reader, uid, kind, layout, &frame)?
         };
+        let photometric = match &dct {
+            Some(jpeg) => colours(jpeg, header),
+            None if kind == Kind::Jpeg && !lossless => after_codec(&layout.photometric, header),
+            None => header,
+        };
+        // What one frame is, all are: the header describes them together.
+        if *agreed.get_or_insert((photometric, planar)) != (photometric, planar) {
+            return Err(bad(Undecodable::BadAttributes));
+        }
+        all_read += usize::from(lossless && is_all_read(&frame, layout.width, layout.height));
         let decoded = widen(decoded, layout)?;
         let precision = facts.map_or(0, |facts| facts.precision);
         if precision > layout.bits_stored && !within_stored(&decoded, layout, precision) {
@@ -77,11 +93,14 @@ pub(super) fn compressed(
         film.stored.family = Family::Dct;
     } else if sequential > 0 {
         return Err(bad(Undecodable::Codec));
-    } else if kind == Kind::Jpeg {
-        film.photometric = after_codec(&layout.photometric, film.photometric);
+    } else if all_read == frames.len() {
+        film.stored.family = Family::Other;
     }
-    if planar {
-        native::interleave(&mut film);
+    if let Some((photometric, planar)) = agreed {
+        film.photometric = photometric;
+        if planar && layout.channels > 1 {
+            native::interleave(&mut film);
+        }
     }
     if exact_depth {
         native::clear_unused_bits(&mut film, high_bit);
@@ -98,7 +117,7 @@ fn colours(jpeg: &Jpeg<'_>, header: Photometric) -> Photometric {
     }
 }
 
-/// What the registry's JPEG decoder has already turned into RGB.
+/// What the registry's JPEG decoder has already turned into RGB; it does not with lossless frames.
 fn after_codec(photometric: &str, header: Photometric) -> Photometric {
     if photometric.starts_with("YBR_") {
         Photometric::Rgb

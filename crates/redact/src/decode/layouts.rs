@@ -18,12 +18,12 @@ use crate::redacted::FoundBox;
 use crate::{blank, rle};
 
 const IMPLICIT: &str = "1.2.840.10008.1.2";
-const EXPLICIT: &str = "1.2.840.10008.1.2.1";
+pub(super) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 const BIG: &str = "1.2.840.10008.1.2.2";
 const RLE: &str = "1.2.840.10008.1.2.5";
-const JPEG: &str = "1.2.840.10008.1.2.4.50";
-const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
+pub(super) const JPEG: &str = "1.2.840.10008.1.2.4.50";
+pub(super) const JPEG_LS: &str = "1.2.840.10008.1.2.4.80";
 
 pub(super) const ROWS: usize = 48;
 pub(super) const COLUMNS: usize = 64;
@@ -156,7 +156,7 @@ pub(super) fn picture(header: &Header) -> Vec<i64> {
         .collect()
 }
 
-fn bytes_of(values: &[i64], header: &Header) -> Vec<u8> {
+pub(super) fn bytes_of(values: &[i64], header: &Header) -> Vec<u8> {
     let (allocated, stored, high) = header.bits;
     let shift = high + 1 - stored;
     let width = usize::from(allocated / 8);
@@ -439,7 +439,7 @@ fn a_frame_of_runs_changes_and_the_others_keep_their_bytes() {
     }
 }
 
-fn grey_jpeg(header: &Header) -> Vec<Vec<u8>> {
+pub(super) fn jpeg_frames(header: &Header) -> Vec<Vec<u8>> {
     let bytes: Vec<u8> = picture(header).iter().map(|value| *value as u8).collect();
     let frame = |samples: &[u8]| {
         let mut out = Vec::new();
@@ -467,7 +467,7 @@ fn of_a_jpeg_only_the_blocks_under_the_box_change() {
             frames: 3,
             ..GREY
         };
-        let packed = grey_jpeg(&header);
+        let packed = jpeg_frames(&header);
         let object = encapsulated(JPEG, &header, packed.clone());
         let (before, written) = redact(object, 1);
         assert_eq!(before.stored.grid, (8, 8));
@@ -491,21 +491,7 @@ fn what_cannot_be_changed_in_place_leaves_uncompressed_and_the_same_outside() {
         ..GREY
     };
     let values = picture(&header);
-    let plain = native(EXPLICIT, &header, &bytes_of(&values, &header));
-    let syntax = TransferSyntaxRegistry.get(JPEG_LS).unwrap();
-    let Codec::EncapsulatedPixelData(_, Some(writer)) = syntax.codec() else {
-        panic!("no JPEG-LS encoder");
-    };
-    let packed: Vec<Vec<u8>> = (0..2)
-        .map(|frame| {
-            let mut out = Vec::new();
-            let options = dicom_encoding::adapters::EncodeOptions::default();
-            writer
-                .encode_frame(&plain, frame, options, &mut out)
-                .unwrap();
-            out
-        })
-        .collect();
+    let packed = jpeg_ls_frames(&header);
     let object = encapsulated(JPEG_LS, &header, packed.clone());
     assert_eq!(numbers(&decode(&object).unwrap()), values);
     let mut untouched = decode(&object).unwrap();
@@ -552,6 +538,25 @@ fn what_has_no_known_form_is_refused() {
     assert_eq!(decode(&object).map(drop), bad);
 }
 
+/// Frames of JPEG-LS.
+pub(super) fn jpeg_ls_frames(header: &Header) -> Vec<Vec<u8>> {
+    let plain = native(EXPLICIT, header, &bytes_of(&picture(header), header));
+    let syntax = TransferSyntaxRegistry.get(JPEG_LS).unwrap();
+    let Codec::EncapsulatedPixelData(_, Some(writer)) = syntax.codec() else {
+        panic!("no JPEG-LS encoder");
+    };
+    (0..header.frames as u32)
+        .map(|frame| {
+            let mut out = Vec::new();
+            let options = dicom_encoding::adapters::EncodeOptions::default();
+            writer
+                .encode_frame(&plain, frame, options, &mut out)
+                .unwrap();
+            out
+        })
+        .collect()
+}
+
 /// Small objects of each codec that has an encoder here.
 fn of_each_codec() -> Vec<DefaultDicomObject> {
     let deep = Header {
@@ -559,18 +564,11 @@ fn of_each_codec() -> Vec<DefaultDicomObject> {
         ..GREY
     };
     let plain = native(EXPLICIT, &deep, &bytes_of(&picture(&deep), &deep));
-    let syntax = TransferSyntaxRegistry.get(JPEG_LS).unwrap();
-    let Codec::EncapsulatedPixelData(_, Some(writer)) = syntax.codec() else {
-        panic!("no JPEG-LS encoder");
-    };
-    let mut frame = Vec::new();
-    let options = dicom_encoding::adapters::EncodeOptions::default();
-    writer.encode_frame(&plain, 0, options, &mut frame).unwrap();
     let runs = rle::encode(&bytes_of(&picture(&deep), &deep), COLUMNS, 1, 2).unwrap();
     vec![
-        encapsulated(JPEG_LS, &deep, vec![frame]),
+        encapsulated(JPEG_LS, &deep, jpeg_ls_frames(&deep)),
         encapsulated(RLE, &deep, vec![runs]),
-        encapsulated(JPEG, &GREY, grey_jpeg(&GREY)),
+        encapsulated(JPEG, &GREY, jpeg_frames(&GREY)),
         native(DEFLATED, &deep, &bytes_of(&picture(&deep), &deep)),
         plain,
     ]

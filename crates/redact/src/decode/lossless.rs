@@ -1,19 +1,25 @@
 //! Lossless JPEG (ISO/IEC 10918-1 annex H) of each predictor and depth, from an encoder of our own.
 
 use super::layouts::{COLUMNS, GREY, Header, ROWS, encapsulated, picture, redact};
-use super::{decode, tests::numbers};
+use super::{decode, parse, tests::numbers};
+use crate::encode::encode;
+use crate::film::Photometric;
+
+pub(super) const SYNTAX: &str = "1.2.840.10008.1.2.4.70";
 
 /// A frame with every difference category coded in five bits.
-fn frame(values: &[i64], precision: u8, predictor: u8) -> Vec<u8> {
-    let mut out = vec![0xFF, 0xD8, 0xFF, 0xC3, 0, 11, precision];
+pub(super) fn frame(values: &[i64], channels: u8, precision: u8, predictor: u8) -> Vec<u8> {
+    let mut out = vec![0xFF, 0xD8, 0xFF, 0xC3, 0, 8 + 3 * channels, precision];
     out.extend((ROWS as u16).to_be_bytes());
     out.extend((COLUMNS as u16).to_be_bytes());
-    out.extend([1, 1, 0x11, 0]);
+    out.push(channels);
+    (1..=channels).for_each(|id| out.extend([id, 0x11, 0]));
     out.extend([0xFF, 0xC4, 0, 19 + 17, 0, 0, 0, 0, 0, 17]);
     out.extend([0; 11]);
     out.extend(0..17);
-    out.extend([0xFF, 0xDA, 0, 8, 1, 1, 0, predictor, 0, 0]);
-    let at = |x: usize, y: usize| values[y * COLUMNS + x];
+    out.extend([0xFF, 0xDA, 0, 6 + 2 * channels, channels]);
+    (1..=channels).for_each(|id| out.extend([id, 0]));
+    out.extend([predictor, 0, 0]);
     let (mut held, mut count) = (0_u64, 0_u32);
     let mut put = |bits: u64, size: u32, out: &mut Vec<u8>| {
         held = (held << size) | bits;
@@ -27,8 +33,11 @@ fn frame(values: &[i64], precision: u8, predictor: u8) -> Vec<u8> {
             }
         }
     };
+    let channels = usize::from(channels);
     for y in 0..ROWS {
-        for x in 0..COLUMNS {
+        for place in 0..COLUMNS * channels {
+            let (x, channel) = (place / channels, place % channels);
+            let at = |x: usize, y: usize| values[(y * COLUMNS + x) * channels + channel];
             let guess = match (x, y) {
                 (0, 0) => 1 << (precision - 1),
                 (_, 0) => at(x - 1, 0),
@@ -74,10 +83,10 @@ fn every_predictor_gives_the_samples_back() {
                 ..GREY
             };
             let values = picture(&header);
-            let packed = frame(&values, stored as u8, predictor);
+            let packed = frame(&values, 1, stored as u8, predictor);
             let mut syntaxes = vec!["1.2.840.10008.1.2.4.57"];
             if predictor == 1 {
-                syntaxes.push("1.2.840.10008.1.2.4.70");
+                syntaxes.push(SYNTAX);
             }
             for syntax in syntaxes {
                 let object = encapsulated(syntax, &header, vec![packed.clone()]);
@@ -86,8 +95,30 @@ fn every_predictor_gives_the_samples_back() {
                     numbers(&film) == values,
                     "{stored} bits, predictor {predictor}"
                 );
-                redact(object, 0);
+                redact(object.clone(), 0);
+                let mut film = film;
+                let same = parse(&encode(object, &mut film, &[]).unwrap()).unwrap();
+                assert_eq!(same.meta().transfer_syntax(), syntax);
             }
         }
+    }
+}
+
+#[test]
+fn colours_stay_what_the_header_says_they_are() {
+    for (name, meant) in [
+        ("YBR_FULL", Photometric::YbrFull),
+        ("RGB", Photometric::Rgb),
+    ] {
+        let header = Header {
+            photometric: name,
+            channels: 3,
+            ..GREY
+        };
+        let values = picture(&header);
+        let packed = frame(&values, 3, 8, 1);
+        let film = decode(&encapsulated(SYNTAX, &header, vec![packed])).unwrap();
+        assert!(numbers(&film) == values, "{name}");
+        assert_eq!(film.photometric, meant);
     }
 }
