@@ -6,8 +6,8 @@ use std::process::Command;
 use std::{env, io};
 
 /// glibc raises its threshold to the largest block that was ever freed and then keeps blocks of that
-/// size for itself, in pieces that do not fit the next film: a receiver that needs 40 MiB had 260 MiB. A
-/// threshold that is named stays where it is (mallopt(3)). Other C libraries do not look at it.
+/// size for itself, in pieces that need not fit the next film. A threshold that is named stays where it
+/// is (mallopt(3)). Other C libraries do not look at it.
 const VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
 const BYTES: &str = "131072";
 
