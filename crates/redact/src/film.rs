@@ -104,10 +104,12 @@ pub(crate) enum Family {
 pub(crate) struct Display {
     pub(crate) modality: Modality,
     pub(crate) voi: Option<Voi>,
+    /// Further windows and tables that a viewer may choose.
+    pub(crate) others: Vec<Voi>,
     /// Stored values that are no picture: lowest and highest.
     pub(crate) padding: Option<(f64, f64)>,
-    /// Luminance of each palette entry, and the stored value of the first.
-    pub(crate) palette: Option<(i32, Vec<u8>)>,
+    /// Red, green and blue of each palette entry, and the stored value of the first.
+    pub(crate) palette: Option<(i32, Vec<[u8; 3]>)>,
 }
 
 /// From stored values to those of the modality.
@@ -123,7 +125,7 @@ pub(crate) enum Modality {
 }
 
 /// From values of the modality to grey.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Voi {
     /// Centre, width and how it runs.
     Window(f64, f64, Function),
@@ -143,7 +145,7 @@ pub(crate) enum Function {
 }
 
 /// A look-up table: values below the first and above the last take theirs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
     /// Value that the first entry is for.
     pub(crate) first: f64,

@@ -31,6 +31,8 @@ mod picture;
 
 mod render;
 
+mod views;
+
 mod model;
 
 mod find;

@@ -1,8 +1,9 @@
 //! After `decode`, before `find`: stored values become the 8-bit grey that a person (and the detector)
-//! would see. Text can hide outside the window that the header asks for, so `find` also gets a second
-//! view over the full range when the window cuts something off.
+//! would see. Text can hide outside the window that the header asks for, in colours of one luminance, in
+//! entries of a palette, in a second window: `find` also gets views of those places (`views`).
 
 use crate::film::{Film, Function, Modality, Photometric, Voi};
+use crate::views::{added, clipped};
 
 /// One frame in 8-bit grey, low is black.
 #[derive(Debug, Clone)]
@@ -68,19 +69,56 @@ fn grey(film: &Film, pixels: Vec<u8>) -> Grey {
 fn views(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
     match film.photometric {
         Photometric::Monochrome1 | Photometric::Monochrome2 => monochrome(film, frame, all),
-        Photometric::Palette => vec![palette(film, frame)],
+        Photometric::Palette => palette(film, frame, all),
         Photometric::Rgb => {
-            let channels = [0, 1, 2].map(|channel| eight_bits(film, frame, channel));
-            let [red, green, blue] = &channels;
-            vec![
-                red.iter()
-                    .zip(green)
-                    .zip(blue)
-                    .map(|((&r, &g), &b)| luminance(r, g, b))
-                    .collect(),
-            ]
+            let [red, green, blue] = [0, 1, 2].map(|channel| eight_bits(film, frame, channel));
+            let pixels = red.iter().zip(&green).zip(&blue);
+            colours(film, pixels.map(|((&r, &g), &b)| [r, g, b]), all)
         }
-        Photometric::YbrFull => vec![eight_bits(film, frame, 0)],
+        Photometric::YbrFull => {
+            let [first, blue, red] = [0, 1, 2].map(|channel| eight_bits(film, frame, channel));
+            let mut views = vec![first];
+            if all {
+                differences(film, [blue, red], &mut views);
+            }
+            views
+        }
+    }
+}
+
+/// Luminance, and colour differences where they show something that luminance may not.
+fn colours(film: &Film, pixels: impl Iterator<Item = [u8; 3]>, all: bool) -> Vec<Vec<u8>> {
+    let (mut first, mut blue, mut red) = (Vec::new(), Vec::new(), Vec::new());
+    for [r, g, b] in pixels {
+        let grey = luminance(r, g, b);
+        first.push(grey);
+        if all {
+            let difference = |colour: u8| ((i16::from(colour) - i16::from(grey)) / 2 + 128) as u8;
+            blue.push(difference(b));
+            red.push(difference(r));
+        }
+    }
+    let mut views = vec![first];
+    if all {
+        differences(film, [blue, red], &mut views);
+    }
+    views
+}
+
+/// Contrast below this in a colour difference is the noise of its compression.
+const LEAST_COLOUR: u8 = 12;
+
+fn differences(film: &Film, planes: [Vec<u8>; 2], views: &mut Vec<Vec<u8>>) {
+    for plane in planes {
+        let low = plane.iter().min().copied().unwrap_or(0);
+        let size = plane.iter().max().copied().unwrap_or(0).saturating_sub(low);
+        if let Some(mut view) = added(&[], plane, film.width, LEAST_COLOUR, true) {
+            for pixel in &mut view {
+                let above = u16::from(pixel.saturating_sub(low));
+                *pixel = (above * 255 / u16::from(size.max(1))) as u8;
+            }
+            views.push(view);
+        }
     }
 }
 
@@ -96,21 +134,31 @@ fn eight_bits(film: &Film, frame: usize, channel: usize) -> Vec<u8> {
     whole(film).apply(&film.values(frame, channel), false)
 }
 
-fn palette(film: &Film, frame: usize) -> Vec<u8> {
+fn palette(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
     let values = film.values(frame, 0);
-    match &film.display.palette {
-        Some((first, table)) => values
-            .iter()
-            .map(|&value| {
-                let at = usize::try_from(value as i32 - first)
-                    .unwrap_or(0)
-                    .min(table.len().saturating_sub(1));
-                table.get(at).copied().unwrap_or(0)
-            })
-            .collect(),
-        None => whole(film).apply(&values, false),
+    let Some((first, table)) = &film.display.palette else {
+        return vec![whole(film).apply(&values, false)];
+    };
+    let pixels = values.iter().map(|&value| {
+        let at = usize::try_from(value as i32 - first)
+            .unwrap_or(0)
+            .min(table.len().saturating_sub(1));
+        table.get(at).copied().unwrap_or_default()
+    });
+    let mut views = colours(film, pixels, all);
+    if all {
+        // A table can give two entries one colour.
+        let low = values.iter().copied().min_by(f32::total_cmp);
+        let high = values.iter().copied().max_by(f32::total_cmp);
+        let (low, high) = (low.unwrap_or(0.0).into(), high.unwrap_or(0.0).into());
+        let raw = Range { low, high }.apply(&values, false);
+        views.extend(added(&views, raw, film.width, LEAST_CONTRAST, false));
     }
+    views
 }
+
+/// Contrast that a further view of grey values must have.
+const LEAST_CONTRAST: u8 = 10;
 
 fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
     let values = film.values(frame, 0);
@@ -122,7 +170,7 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
         .iter()
         .step_by((values.len() >> 17).max(1))
         .copied()
-        .filter(|&value| value > f32::MIN && !is_padding(value))
+        .filter(|&value| value.abs() < f32::MAX && !is_padding(value))
         .collect();
     sample.sort_unstable_by(f32::total_cmp);
     let at = |share: f64| {
@@ -135,7 +183,7 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
         low,
         high: high.max(low + least),
     };
-    let straight = window(film).filter(|&(a, b)| {
+    let straight = window(film, film.display.voi.as_ref()).filter(|&(a, b)| {
         let inside = sample
             .iter()
             .filter(|&&v| f64::from(v) > a.min(b) && f64::from(v) < a.max(b))
@@ -151,7 +199,7 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
         };
         invert ^= b < a;
     }
-    let curve = Curve::of(film).filter(|curve| {
+    let curve = Curve::of(film, film.display.voi.as_ref()).filter(|curve| {
         let shown = |share: f64| curve.grey(at(share));
         // The same goes for a table or curve.
         shown(0.995).abs_diff(shown(0.005)) >= 16 || sample.is_empty()
@@ -180,15 +228,29 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
             out.push(robust.apply(&values, invert));
         }
         let plain = if curve.is_some() { robust } else { chosen };
-        if hides_something(&values, plain) {
-            let numbers = values.iter().copied().filter(|&value| value > f32::MIN);
-            let low = numbers.clone().min_by(f32::total_cmp).unwrap_or(0.0);
-            let high = numbers.max_by(f32::total_cmp).unwrap_or(0.0);
-            let range = Range {
-                low: f64::from(low),
-                high: f64::from(high).max(f64::from(low) + least),
-            };
-            out.push(range.apply(&values, invert));
+        let span = plain.high - plain.low;
+        out.extend(clipped(&values, film.width, plain.high, span, 1.0));
+        out.extend(clipped(&values, film.width, plain.low, span, -1.0));
+        // A few bright plates can press the rest together.
+        let (low, high) = (at(0.05), at(0.95));
+        let middle = Range {
+            low: low - (high - low),
+            high: (high + (high - low)).max(low + least),
+        };
+        let further = film.display.others.iter().map(|voi| {
+            let straight = window(film, Some(voi)).map(|(a, b)| Range {
+                low: a.min(b),
+                high: a.max(b).max(a.min(b) + least),
+            });
+            match (Curve::of(film, Some(voi)), straight) {
+                (Some(curve), _) => curve.apply(&values, invert),
+                (None, range) => range.unwrap_or(plain).apply(&values, invert),
+            }
+        });
+        let squeezed = (middle.high - middle.low) * 2.0 < span;
+        let middle = squeezed.then(|| middle.apply(&values, invert));
+        for view in middle.into_iter().chain(further) {
+            out.extend(added(&out, view, film.width, LEAST_CONTRAST, false));
         }
     }
     out
@@ -196,8 +258,8 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
 
 /// The stored values that a straight window shows darkest and brightest; none for what is not
 /// straight. The first is the higher one where the picture is inverted.
-fn window(film: &Film) -> Option<(f64, f64)> {
-    let Some(Voi::Window(centre, width, function)) = &film.display.voi else {
+fn window(film: &Film, voi: Option<&Voi>) -> Option<(f64, f64)> {
+    let Some(Voi::Window(centre, width, function)) = voi else {
         return None;
     };
     let (slope, intercept) = match film.display.modality {
@@ -219,19 +281,20 @@ fn window(film: &Film) -> Option<(f64, f64)> {
 /// A way from stored values to grey that is no straight line.
 struct Curve<'f> {
     film: &'f Film,
+    voi: Option<&'f Voi>,
 }
 
 impl<'f> Curve<'f> {
-    fn of(film: &'f Film) -> Option<Self> {
+    fn of(film: &'f Film, voi: Option<&'f Voi>) -> Option<Self> {
         let bent = matches!(
-            (&film.display.modality, &film.display.voi),
+            (&film.display.modality, voi),
             (Modality::Table(_), _)
                 | (
                     _,
                     Some(Voi::Table(_) | Voi::Window(_, _, Function::Sigmoid))
                 )
         );
-        bent.then_some(Self { film })
+        bent.then_some(Self { film, voi })
     }
 
     fn grey(&self, stored: f64) -> u8 {
@@ -241,7 +304,7 @@ impl<'f> Curve<'f> {
             Modality::Linear(slope, intercept) => (stored * slope + intercept, None),
             Modality::Table(table) => (table.at(stored), Some(table.bits)),
         };
-        let share = match &display.voi {
+        let share = match self.voi {
             Some(Voi::Table(table)) => table.at(value) / (2.0_f64.powi(table.bits as i32) - 1.0),
             Some(Voi::Window(centre, width, Function::Sigmoid)) => {
                 1.0 / (1.0 + (-4.0 * (value - centre) / width).exp())
@@ -277,24 +340,6 @@ impl<'f> Curve<'f> {
             })
             .collect()
     }
-}
-
-/// Whether a view flattens differences on one side: text written in one clipped value over another.
-fn hides_something(values: &[f32], view: Range) -> bool {
-    let side = |clipped: &dyn Fn(f64) -> bool| {
-        let (mut count, mut low, mut high) = (0_usize, f64::MAX, f64::MIN);
-        let values_here = values.iter().filter(|&&value| value > f32::MIN);
-        for value in values_here
-            .map(|&value| f64::from(value))
-            .filter(|value| clipped(*value))
-        {
-            count += 1;
-            low = low.min(value);
-            high = high.max(value);
-        }
-        count * 200 > values.len() && high - low > (view.high - view.low) * 0.04
-    };
-    side(&|value| value <= view.low) || side(&|value| value >= view.high)
 }
 
 #[cfg(test)]
@@ -347,7 +392,11 @@ mod tests {
 
     #[test]
     fn what_a_window_cuts_off_gets_a_view_of_its_own() {
-        let samples: Vec<u16> = (0..1000).collect();
+        let mut samples: Vec<u16> = (0..1000).collect();
+        samples[900..]
+            .iter_mut()
+            .step_by(4)
+            .for_each(|sample| *sample = 3000);
         assert_eq!(
             render_all(
                 &film(&samples, Some((200.0, 400.0)), Photometric::Monochrome2),
@@ -358,7 +407,11 @@ mod tests {
         );
         assert_eq!(
             render_all(
-                &film(&samples, Some((500.0, 1000.0)), Photometric::Monochrome2),
+                &film(
+                    &samples[..900],
+                    Some((500.0, 1000.0)),
+                    Photometric::Monochrome2
+                ),
                 0
             )
             .len(),
@@ -435,5 +488,93 @@ mod tests {
         assert!(grey[700] > 100, "the range is that of the picture");
         let views = render_all(&film, 0);
         assert!(views.iter().any(|view| view.pixels[0] == 255));
+    }
+
+    /// A square whose columns are striped with these two values.
+    fn striped(one: &[u16], other: &[u16], photometric: Photometric) -> Film {
+        let samples: Vec<u16> = (0..64 * 64)
+            .flat_map(|at| if at % 64 % 6 < 3 { one } else { other }.to_vec())
+            .collect();
+        Film {
+            width: 64,
+            height: 64,
+            channels: one.len(),
+            bits_stored: 8,
+            ..film(&samples, None, photometric)
+        }
+    }
+
+    fn most_contrast(film: &Film) -> u8 {
+        let views = render_all(film, 0);
+        let spans = views
+            .iter()
+            .map(|view| view.pixels[1].abs_diff(view.pixels[4]));
+        spans.max().unwrap()
+    }
+
+    #[test]
+    fn colours_of_one_luminance_are_told_apart() {
+        let film = striped(&[100, 100, 100], &[200, 68, 0], Photometric::Rgb);
+        let grey = render(&film, 0).pixels;
+        assert!(grey[1].abs_diff(grey[4]) < 3);
+        assert!(most_contrast(&film) > 200);
+        let film = striped(&[100, 128, 128], &[100, 128, 160], Photometric::YbrFull);
+        assert!(most_contrast(&film) > 200);
+        // A grey film in three channels costs what one in one does.
+        let film = striped(&[100, 100, 100], &[200, 200, 200], Photometric::Rgb);
+        assert_eq!(render_all(&film, 0).len(), 1);
+    }
+
+    #[test]
+    fn entries_of_a_palette_are_told_apart_whatever_their_colours() {
+        let mut film = striped(&[10], &[200], Photometric::Palette);
+        film.display.palette = Some((0, vec![[90, 90, 90]; 256]));
+        assert!(most_contrast(&film) > 200);
+        let mut table = vec![[100, 100, 100]; 256];
+        table[11] = [200, 68, 0];
+        let mut film = striped(&[10], &[11], Photometric::Palette);
+        film.display.palette = Some((0, table));
+        assert!(most_contrast(&film) > 200);
+    }
+
+    #[test]
+    fn a_second_window_is_looked_through_where_it_shows_more() {
+        let mut film = striped(&[1000], &[1010], Photometric::Monochrome2);
+        film.bits_stored = 12;
+        // The lower half fills the first window.
+        let pairs = film.samples.as_chunks_mut::<2>().0.iter_mut();
+        for (at, pair) in pairs.enumerate().skip(64 * 32) {
+            *pair = ((at % 64 * 60) as u16).to_le_bytes();
+        }
+        let window = |centre, width| Voi::Window(centre, width, Function::Linear);
+        film.display.voi = Some(window(2048.0, 4096.0));
+        assert!(most_contrast(&film) < 3);
+        film.display.others = vec![window(1005.0, 20.0)];
+        assert!(most_contrast(&film) > 100);
+        film.display.others = vec![window(2000.0, 4000.0)];
+        assert_eq!(render_all(&film, 0).len(), 1);
+    }
+
+    #[test]
+    fn a_small_plate_on_a_large_film_is_read() {
+        let mut samples: Vec<u16> = (0..400 * 400).map(|at| 300 + (at % 400) as u16).collect();
+        for y in 50..66 {
+            for x in 100..130 {
+                samples[y * 400 + x] = if x % 6 < 3 { 2400 } else { 4000 };
+            }
+        }
+        for stray in [4000, 65_535] {
+            samples[7] = stray;
+            for window in [None, Some((600.0, 800.0))] {
+                let mut film = film(&samples, window, Photometric::Monochrome2);
+                (film.width, film.height, film.bits_stored) = (400, 400, 16);
+                let views = render_all(&film, 0);
+                let at = 58 * 400 + 115;
+                let seen = views
+                    .iter()
+                    .any(|view| view.pixels[at].abs_diff(view.pixels[at + 3]) > 200);
+                assert!(seen, "{window:?}");
+            }
+        }
     }
 }
