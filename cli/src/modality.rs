@@ -4,7 +4,11 @@
 //! <pki>/modalities/<name>/1.crt, 1.key    the first certificate, its key (mode 0600)
 //! <pki>/modalities/<name>/2.crt, 2.key    after the first renewal, for a new key
 //! <pki>/modalities.crl                    what is revoked: of dimse_tls.crl and stow.crl
+//! <pki>/modalities.crl.number             the number of the last list that was signed
+//! <pki>/modalities.lock                   held by whoever changes any of it
 //! ```
+//! A number is used once: a key without its certificate is what a kill has left of one.
+//!
 //! All of it belongs where the CA's key is, and that is no serving machine: a modality gets its pair,
 //! the gateway the list.
 
@@ -12,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cloister_log::durable;
+use cloister_log::lock::Lock;
 use cloister_seal::files::{read_secret_text, write_secret};
 use cloister_tls::issue::{Authority, Issued, Leaf, RevocationList};
 use cloister_tls::{Role, SpiffeId};
@@ -25,6 +30,8 @@ pub struct Register {
     pki: Pki,
     authority: Authority,
     list: RevocationList,
+    /// What is read here is changed and written back: one at a time.
+    _lock: Lock,
 }
 
 /// A certificate of a modality.
@@ -78,10 +85,11 @@ impl Entry {
 }
 
 impl Register {
-    /// Reads the CA and its list.
+    /// Reads the CA and its list. Waits for whoever has it open.
     ///
     /// # Errors
-    /// When the folder holds no CA with its key, or the list is another CA's.
+    /// When the folder holds no CA with its key, or the list is another CA's, or it is not the last one
+    /// that was signed: with it the next one would leave revocations out.
     pub fn open(dir: &Path) -> Result<Self> {
         let pki = Pki::at(dir);
         let certificate =
@@ -89,17 +97,14 @@ impl Register {
         let key =
             read_secret_text(&pki.ca_key()).with_context(|| pki.ca_key().display().to_string())?;
         let authority = Authority::load(&certificate, &key)?;
-        let path = pki.modality_crl();
-        let list = match std::fs::read_to_string(&path) {
-            Ok(text) => RevocationList::read(&text, &authority)
-                .with_context(|| path.display().to_string())?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => RevocationList::default(),
-            Err(error) => return Err(error).context(path.display().to_string()),
-        };
+        let path = pki.modality_lock();
+        let lock = Lock::wait(&path).with_context(|| path.display().to_string())?;
+        let list = last_list(&pki, &authority)?;
         Ok(Self {
             pki,
             authority,
             list,
+            _lock: lock,
         })
     }
 
@@ -123,7 +128,7 @@ impl Register {
         if !self.of(name)?.is_empty() {
             bail!("{name} has a certificate; `renew` makes the next one, nothing is overwritten");
         }
-        self.write(&identity, 1, days)
+        self.write(&identity, days)
     }
 
     /// The next certificate of a modality, for a new key. The one before counts until it is revoked or
@@ -136,11 +141,7 @@ impl Register {
         let last = entries
             .last()
             .with_context(|| format!("{name} has no certificate"))?;
-        let number = last
-            .number
-            .checked_add(1)
-            .context("too many certificates")?;
-        self.write(&last.leaf.identity, number, days)
+        self.write(&last.leaf.identity, days)
     }
 
     /// Revokes certificates of a modality: one by its number, all but the newest, or all. Those that
@@ -177,7 +178,8 @@ impl Register {
     /// When it cannot be written.
     pub fn sign_list(&mut self, days: u32) -> Result<()> {
         let pem = self.authority.sign_list(&mut self.list, days)?;
-        write_public(&self.pki.modality_crl(), &pem)
+        write_public(&self.pki.modality_crl(), &pem)?;
+        write_number(&self.pki, self.list.number())
     }
 
     /// The list.
@@ -241,9 +243,10 @@ impl Register {
         Ok(entries)
     }
 
-    fn write(&self, identity: &SpiffeId, number: u32, days: u32) -> Result<Entry> {
+    fn write(&self, identity: &SpiffeId, days: u32) -> Result<Entry> {
         let dir = self.pki.modalities().join(identity.name());
         durable::create_dir_all(&dir, 0o700).with_context(|| dir.display().to_string())?;
+        let number = next_number(&dir)?;
         let Issued { cert_pem, key_pem } = self.authority.issue(identity, &[], &[], days)?;
         let entry = Entry {
             certificate: dir.join(format!("{number}.crt")),
@@ -252,7 +255,8 @@ impl Register {
             leaf: Leaf::read(&cert_pem)?,
             revoked_at: None,
         };
-        // Neither replaces a file. The key first: a certificate without it is of no use to anybody.
+        // Neither replaces a file. The key first: a certificate without it is of no use to anybody, and a
+        // key without a certificate is only a number that is not used again.
         write_secret(&entry.key, key_pem.as_bytes())
             .with_context(|| entry.key.display().to_string())?;
         write_secret(&entry.certificate, cert_pem.as_bytes())
@@ -270,6 +274,66 @@ pub enum Which {
     Number(u32),
     /// Those before the last renewal.
     AllButNewest,
+}
+
+/// The list that was signed last; an empty one before the first.
+fn last_list(pki: &Pki, authority: &Authority) -> Result<RevocationList> {
+    let path = pki.modality_crl();
+    let last = last_number(pki)?;
+    let list = match read_if_there(&path)? {
+        Some(text) => {
+            RevocationList::read(&text, authority).with_context(|| path.display().to_string())?
+        }
+        None if last.is_none() => return Ok(RevocationList::default()),
+        None => bail!(
+            "{} is missing, and with it what was revoked: copy it back from the gateway or a backup",
+            path.display()
+        ),
+    };
+    match last {
+        Some(last) if list.number() < last => bail!(
+            "{} is number {}, the last one signed was {last}: copy that one back from the gateway or \
+             a backup",
+            path.display(),
+            list.number(),
+        ),
+        Some(last) if list.number() == last => {}
+        // Signed before numbers were kept, or killed between the two files.
+        _ => write_number(pki, list.number())?,
+    }
+    Ok(list)
+}
+
+fn last_number(pki: &Pki) -> Result<Option<u64>> {
+    let path = pki.modality_crl_number();
+    let number = read_if_there(&path)?.map(|text| text.trim().parse());
+    let number = number.transpose();
+    number.with_context(|| format!("{}: no number", path.display()))
+}
+
+fn write_number(pki: &Pki, number: u64) -> Result<()> {
+    write_public(&pki.modality_crl_number(), &format!("{number}\n"))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(path.display().to_string()),
+    }
+}
+
+/// One above every number in a modality's folder, whether of a certificate or of a key alone.
+fn next_number(dir: &Path) -> Result<u32> {
+    let mut last: u32 = 0;
+    for file in folder(dir)? {
+        let name = file
+            .strip_suffix(".crt")
+            .or_else(|| file.strip_suffix(".key"));
+        let number = name.and_then(|name| name.parse().ok());
+        last = last.max(number.unwrap_or_default());
+    }
+    last.checked_add(1).context("too many certificates")
 }
 
 /// Names in a folder; none if it is not there.
@@ -333,6 +397,7 @@ mod tests {
             register.revoke("ct-1", Which::Number(1), 7).is_err(),
             "twice"
         );
+        drop(register);
         let mut again = Register::open(dir.path()).unwrap();
         let standing = |register: &Register| -> Vec<_> {
             let entries = register.entries().unwrap();
@@ -352,7 +417,89 @@ mod tests {
         again.revoke("ct-1", Which::All, 7).unwrap();
         assert_eq!(standing(&again), expected(Standing::Revoked));
         again.sign_list(30).unwrap();
+        drop(again);
         assert_eq!(Register::open(dir.path()).unwrap().list().len(), 2);
+    }
+
+    #[test]
+    fn a_revocation_waits_for_the_one_before_and_neither_is_lost() {
+        let (dir, register) = register();
+        for name in ["ct-1", "mr-1"] {
+            register.issue("example.org", name, 30).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let (begun, begins) = std::sync::mpsc::channel();
+            let path = dir.path();
+            let other = scope.spawn(move || {
+                begun.send(()).unwrap();
+                let mut register = Register::open(path).unwrap();
+                register.revoke("mr-1", Which::All, 7).unwrap();
+            });
+            begins.recv().unwrap();
+            let mut register = register;
+            register.revoke("ct-1", Which::All, 7).unwrap();
+            drop(register);
+            other.join().unwrap();
+        });
+        assert_eq!(Register::open(dir.path()).unwrap().list().len(), 2);
+    }
+
+    #[test]
+    fn while_one_has_the_register_open_no_other_reads_it() {
+        let (dir, register) = register();
+        let path = register.pki.modality_lock();
+        assert!(Lock::take(&path).unwrap().is_none());
+        drop(register);
+        assert!(Lock::take(&path).unwrap().is_some());
+        drop(Register::open(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn a_list_that_is_lost_or_old_is_not_signed_over() {
+        let (dir, mut register) = register();
+        for name in ["ct-1", "mr-1"] {
+            register.issue("example.org", name, 30).unwrap();
+        }
+        let list = register.list_path();
+        register.revoke("ct-1", Which::All, 7).unwrap();
+        let first = std::fs::read(&list).unwrap();
+        register.revoke("mr-1", Which::All, 7).unwrap();
+        let second = std::fs::read(&list).unwrap();
+        let number = register.pki.modality_crl_number();
+        drop(register);
+        let put = |bytes: &[u8]| durable::write_atomic(&list, bytes, 0o600).unwrap();
+
+        durable::remove(&list).unwrap();
+        let error = Register::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is missing"), "{error}");
+        put(&first);
+        let error = Register::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("the last one signed"), "{error}");
+        put(&second);
+        assert_eq!(Register::open(dir.path()).unwrap().list().len(), 2);
+        // Killed between list and number, or a list of an older version: the list counts, and is
+        // missed from then on.
+        durable::remove(&number).unwrap();
+        assert_eq!(Register::open(dir.path()).unwrap().list().len(), 2);
+        durable::remove(&list).unwrap();
+        assert!(Register::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_key_without_a_certificate_costs_a_number_and_not_the_name() {
+        let (dir, register) = register();
+        let orphan = |name: &str, number: u32| {
+            let folder = dir.path().join("modalities").join(name);
+            durable::create_dir_all(&folder, 0o700).unwrap();
+            let key = folder.join(format!("{number}.key"));
+            write_secret(&key, b"killed here").unwrap();
+        };
+        orphan("ct-1", 1);
+        let entry = register.issue("example.org", "ct-1", 30).unwrap();
+        assert_eq!(entry.number, 2);
+        orphan("ct-1", 3);
+        assert_eq!(register.renew("ct-1", 30).unwrap().number, 4);
+        assert_eq!(register.entries().unwrap().len(), 2);
     }
 
     #[test]

@@ -159,6 +159,16 @@ impl Pki {
         self.dir.join("modalities.crl")
     }
 
+    /// The number of the list that was signed last.
+    pub fn modality_crl_number(&self) -> PathBuf {
+        self.dir.join("modalities.crl.number")
+    }
+
+    /// Held while any of it is changed.
+    pub fn modality_lock(&self) -> PathBuf {
+        self.dir.join("modalities.lock")
+    }
+
     /// TLS certificate of a party: `gateway`, `sidecar`, `ehr`, `clinician`, `auditor`.
     pub fn certificate(&self, party: &str) -> PathBuf {
         self.dir.join(format!("{party}.crt"))

@@ -62,7 +62,9 @@
 //! certificate = "pki/gateway.crt"
 //! key = "pki/gateway.key"
 //! peer_ca = "pki/archive-ca.crt"
-//! identity = "dns:pacs.example"        # of the archive; as in [[modality]]
+//! crl = "pki/archive-ca.crl"           # optional; all four files are read again when they change
+//! identity = "dns:pacs.example"        # of the archive; as in [[modality]]. It says who is there, and
+//!                                      # not the host name in `archive`
 //! [[commitment.modality]]              # one of each that asks, where the default does not do
 //! calling_ae = "CT_1"
 //! address = "ct1.example:104"          # the N-EVENT-REPORT goes there; absent: on an association

@@ -32,6 +32,45 @@ const COMMITMENT_REPORTS: &str = "cloister_dicom_commitment_reports_total";
 const ARCHIVED: &str = "cloister_dicom_archived_objects_total";
 const ARCHIVE_WAITING: &str = "cloister_dicom_archive_waiting_objects";
 const ARCHIVE_FAILURES: &str = "cloister_dicom_archive_failed_visits_total";
+const TOKEN_CALLS: &str = "cloister_dicom_token_calls_total";
+
+/// How a call to a key on a token ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenCall {
+    /// Another failure of token or module.
+    Failed,
+    /// The key is gone, or is not the one it was.
+    Key,
+    /// Done, or the token has said that the data is not of this key.
+    Ok,
+    /// The PIN was refused, is locked, or must not be tried.
+    Pin,
+    TimedOut,
+    /// The token is away.
+    Token,
+}
+
+impl TokenCall {
+    const ALL: [Self; 6] = [
+        Self::Failed,
+        Self::Key,
+        Self::Ok,
+        Self::Pin,
+        Self::TimedOut,
+        Self::Token,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Key => "key",
+            Self::Ok => "ok",
+            Self::Pin => "pin",
+            Self::TimedOut => "timed_out",
+            Self::Token => "token",
+        }
+    }
+}
 
 /// What became of an original on its way to the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -361,6 +400,17 @@ pub(crate) fn describe() {
     }
     gauge!(ARCHIVE_WAITING).set(0.0);
     counter!(ARCHIVE_FAILURES).increment(0);
+    metrics::describe_counter!(
+        TOKEN_CALLS,
+        "Calls to wrapping keys on a PKCS#11 token, by how they ended; all but ok make objects wait."
+    );
+    for ended in TokenCall::ALL {
+        counter!(TOKEN_CALLS, "ended" => ended.label()).increment(0);
+    }
+}
+
+pub(crate) fn token_call(ended: TokenCall) {
+    counter!(TOKEN_CALLS, "ended" => ended.label()).increment(1);
 }
 
 pub(crate) fn commitment_asked(accepted: bool) {

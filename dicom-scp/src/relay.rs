@@ -14,8 +14,7 @@ use std::time::Duration;
 use cloister_audit::AuditLog;
 use cloister_phi::AeTitle;
 use cloister_runtime::Shutdown;
-use cloister_tls::{Profile, TlsError};
-use rustls::ClientConfig;
+use cloister_tls::{Client, Profile, TlsError};
 use tokio::time::Instant;
 
 use crate::config::commitment::RelayConfig;
@@ -64,7 +63,7 @@ pub(crate) struct Office {
     pub(crate) config: RelayConfig,
     spool: Spool,
     audit: AuditLog,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Client>,
     started_unix_ms: i64,
     /// One request at a time is compared with those before; one report of the archive is taken down.
     asking: tokio::sync::Mutex<()>,
@@ -127,9 +126,10 @@ impl Office {
         spool: Spool,
         audit: AuditLog,
     ) -> Result<Self, TlsError> {
-        let tls = config.tls.as_ref();
+        let tls = config.tls.clone();
+        let tls = tls.map(|files| Client::load(files, Profile::Dimse));
         Ok(Self {
-            tls: tls.map(|files| Profile::Dimse.client(files)).transpose()?,
+            tls: tls.transpose()?,
             config,
             spool,
             audit,

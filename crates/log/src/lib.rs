@@ -16,6 +16,8 @@ pub mod durable;
 
 pub mod index;
 
+pub mod lock;
+
 mod error;
 mod frame;
 mod log;

@@ -1,19 +1,19 @@
 //! The handle that rooms hold: append, read, iterate.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::{fmt, fs, io, thread};
 
-use rustix::fs::FlockOperation;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::frame::{RECORD_HEAD, RecordHead};
+use crate::lock::Lock;
 use crate::recover::{self, Recovered};
 use crate::watermark::Watermark;
 use crate::writer::{Active, Published, Request, Writer};
@@ -56,7 +56,7 @@ struct Inner {
     queue: Option<Sender<Request>>,
     thread: Option<JoinHandle<()>>,
     /// Holds the lock until everything above is gone.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Drop for Inner {
@@ -99,7 +99,7 @@ impl Log {
     ) -> Result<Self, LogError> {
         let disk = &config.disk;
         disk.create_dir_all(&config.dir, 0o700)?;
-        let lock = lock(&config.dir)?;
+        let lock = Lock::take(&config.dir.join("lock"))?.ok_or(LogError::Locked)?;
         remove_temporaries(disk, &config.dir)?;
         // A process may have died between a segment's name and its sync; records will rely on it.
         disk.sync_dir(&config.dir)?;
@@ -275,22 +275,6 @@ struct Place {
     first: u64,
     salt: u64,
     offset: u64,
-}
-
-fn lock(dir: &Path) -> Result<File, LogError> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = options.open(dir.join("lock"))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LogError::Locked),
-        Err(errno) => Err(io::Error::from(errno).into()),
-        Ok(()) => Ok(file),
-    }
 }
 
 /// Heads of segments that a killed process had not yet named.

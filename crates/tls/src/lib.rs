@@ -10,12 +10,15 @@ pub mod channel;
 pub mod issue;
 
 mod binding;
+mod call;
 mod error;
 mod identity;
 mod profile;
 mod serve;
+mod watch;
 
 pub use binding::{Binding, Shown};
+pub use call::{Client, ClientFiles};
 pub use error::{IdentityError, TlsError};
 pub use identity::{Role, SpiffeId, identity_of};
 pub use profile::{TlsFiles, client_config, server_config};

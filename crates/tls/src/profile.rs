@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -73,24 +73,33 @@ pub(crate) fn acceptor(
 /// # Errors
 /// [`TlsError`] when a file is missing, unsafe or does not fit.
 pub fn client_config(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-    caller(files, provider(), VERSIONS, alpn)
+    let (config, _) = caller(files, Vec::new(), provider(), VERSIONS, alpn)?;
+    Ok(config)
 }
 
-/// A calling end that shows its certificate and checks the other's against `peer_ca`.
+/// A calling end that shows its certificate and checks the other's against `peer_ca` and `crls`, and how
+/// it checks.
 pub(crate) fn caller(
     files: &TlsFiles,
+    crls: Vec<CertificateRevocationListDer<'static>>,
     provider: CryptoProvider,
     versions: &[&'static SupportedProtocolVersion],
     alpn: &[&[u8]],
-) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+) -> Result<(Arc<ClientConfig>, Arc<WebPkiServerVerifier>), TlsError> {
+    let provider = Arc::new(provider);
+    let roots = Arc::new(roots(&files.peer_ca)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+        .with_crls(crls)
+        .enforce_revocation_expiration()
+        .build()?;
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
-        .with_root_certificates(roots(&files.peer_ca)?)
+        .with_webpki_verifier(Arc::clone(&verifier))
         .with_client_auth_cert(chain(&files.certificate)?, key(&files.key)?)?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), verifier))
 }
 
 /// aws-lc-rs with TLS 1.3 suites only; the hybrid key exchange first.

@@ -6,16 +6,15 @@
 //! CBC, no RSA key exchange, nothing older, no resumption, no renegotiation.
 
 use std::fmt;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::error::TlsError;
 use crate::profile::{self, TlsFiles};
+use crate::watch::Watched;
 
 const DIMSE_VERSIONS: &[&SupportedProtocolVersion] =
     &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -30,22 +29,14 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The calling end of the same profile, with its own certificate.
-    ///
-    /// # Errors
-    /// [`TlsError`] when a file is missing, unsafe or does not fit.
-    pub fn client(self, files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
-        profile::caller(files, self.provider(), self.versions(), &[])
-    }
-
-    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+    pub(crate) fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
             Self::Dimse => DIMSE_VERSIONS,
             Self::Tls13 => profile::VERSIONS,
         }
     }
 
-    fn provider(self) -> CryptoProvider {
+    pub(crate) fn provider(self) -> CryptoProvider {
         use aws_lc_rs::cipher_suite as suite;
         let mut provider = profile::provider();
         if self == Self::Dimse {
@@ -79,16 +70,8 @@ pub struct Server {
     files: ServerFiles,
     profile: Profile,
     alpn: Vec<Vec<u8>>,
-    loaded: Mutex<Loaded>,
+    watched: Watched<Arc<ServerConfig>>,
 }
-
-struct Loaded {
-    stamps: Vec<Stamp>,
-    config: Arc<ServerConfig>,
-}
-
-/// Tells one version of a file from the next: inode, size, and time of change in ns.
-type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,13 +88,13 @@ impl Server {
     /// [`TlsError`] when one is missing, unsafe or does not fit.
     pub fn load(files: ServerFiles, profile: Profile, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let alpn: Vec<_> = alpn.iter().map(|name| name.to_vec()).collect();
-        let stamps = stamps(&files);
-        let config = build(&files, profile, &alpn)?;
+        let make = || build(&files, profile, &alpn);
+        let watched = Watched::new(&files.tls, files.crl.as_deref(), make)?;
         Ok(Self {
             files,
             profile,
             alpn,
-            loaded: Mutex::new(Loaded { stamps, config }),
+            watched,
         })
     }
 
@@ -121,16 +104,8 @@ impl Server {
     /// [`TlsError`] when a changed file cannot be used. The older version is not used instead: it
     /// may let in a certificate that was revoked since. Every call tries again.
     pub fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamps(&self.files);
-        if now != loaded.stamps {
-            let config = build(&self.files, self.profile, &self.alpn)?;
-            *loaded = Loaded {
-                stamps: now,
-                config,
-            };
-        }
-        Ok(Arc::clone(&loaded.config))
+        self.watched
+            .now(|| build(&self.files, self.profile, &self.alpn))
     }
 }
 
@@ -150,19 +125,4 @@ fn build(
         profile.versions(),
         alpn,
     )
-}
-
-fn stamps(files: &ServerFiles) -> Vec<Stamp> {
-    let stamp = |meta: Metadata| (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec());
-    let tls = &files.tls;
-    [
-        Some(&tls.certificate),
-        Some(&tls.key),
-        Some(&tls.peer_ca),
-        files.crl.as_ref(),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|path| std::fs::metadata(path).ok().map(stamp))
-    .collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloister_phi::AeTitle;
 use cloister_runtime::ConfigError;
-use cloister_tls::{Binding, TlsFiles};
+use cloister_tls::{Binding, ClientFiles, TlsFiles};
 use serde::Deserialize;
 
 use super::ReceiveConfig;
@@ -24,7 +24,7 @@ pub(crate) struct RelayConfig {
     pub(crate) archive: String,
     pub(crate) archive_ae: AeTitle,
     pub(crate) ae: AeTitle,
-    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) tls: Option<ClientFiles>,
     /// Certificates that the archive may show; empty without TLS.
     pub(crate) identity: Vec<Binding>,
     pub(crate) timeout: Duration,
@@ -104,6 +104,7 @@ struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     peer_ca: PathBuf,
+    crl: Option<PathBuf>,
     identity: Identities,
 }
 
@@ -212,10 +213,13 @@ impl Raw {
                         "is not the one of [[modality]] for the same AE title",
                     ));
                 }
-                Some(TlsFiles {
-                    certificate: base.join(tls.certificate),
-                    key: base.join(tls.key),
-                    peer_ca: base.join(tls.peer_ca),
+                Some(ClientFiles {
+                    tls: TlsFiles {
+                        certificate: base.join(tls.certificate),
+                        key: base.join(tls.key),
+                        peer_ca: base.join(tls.peer_ca),
+                    },
+                    crl: tls.crl.map(|crl| base.join(crl)),
                 })
             }
         };

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use aes_gcm::aead::{Aead as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use cloister_token::{AesKey, Pin, Place};
+use cloister_token::{AesKey, Pin, Place, TokenError};
 use zeroize::Zeroizing;
 
 use super::{KeyError, NONCE_BYTES, cipher, read};
 use crate::config::WrappingSource;
+use crate::metric::{self, TokenCall};
 
 /// Encrypts keys, and what holds keys.
 pub(crate) trait Wrapping: Send + Sync {
@@ -51,11 +52,30 @@ impl Wrapping for Aes256Gcm {
 
 impl Wrapping for AesKey {
     fn seal(&self, purpose: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        Ok(AesKey::seal(self, purpose, plain)?)
+        Ok(counted(AesKey::seal(self, purpose, plain))?)
     }
 
     fn open(&self, purpose: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        Ok(self.open_sealed(purpose, sealed)?)
+        Ok(counted(self.open_sealed(purpose, sealed))?)
+    }
+}
+
+fn counted<T>(called: Result<T, TokenError>) -> Result<T, TokenError> {
+    metric::token_call(ending(called.as_ref().err()));
+    called
+}
+
+fn ending(error: Option<&TokenError>) -> TokenCall {
+    use TokenError as E;
+    match error {
+        None | Some(E::Opening) => TokenCall::Ok,
+        Some(E::KeyAmbiguous | E::KeyExtractable | E::KeyMissing | E::KeyUnfit(_)) => {
+            TokenCall::Key
+        }
+        Some(E::PinDoubtful | E::PinIncorrect | E::PinLocked) => TokenCall::Pin,
+        Some(E::Timeout) => TokenCall::TimedOut,
+        Some(E::TokenAmbiguous | E::TokenMissing) => TokenCall::Token,
+        Some(_) => TokenCall::Failed,
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use cloister_phi::AeTitle;
-use cloister_tls::{Binding, Shown};
+use cloister_tls::{Binding, Client, TlsError};
 use dicom_ul::pdu::{AbortRQServiceProviderReason as Abort, Pdu};
-use rustls::ClientConfig;
+use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -34,6 +33,8 @@ pub(super) const MOST_CONTEXTS: usize = 126;
 pub(super) enum CallError {
     #[error("the connection cannot be made: {0}")]
     Connect(#[source] io::Error),
+    #[error("the TLS files cannot be used: {0}")]
+    Tls(#[from] TlsError),
     #[error("the name is none for TLS")]
     Name,
     #[error("the certificate is not the one of the configuration")]
@@ -62,7 +63,7 @@ pub(super) struct Callee<'a> {
     pub(super) called: &'a AeTitle,
     pub(super) calling: &'a AeTitle,
     /// With TLS, and then only to a holder of one of these.
-    pub(super) tls: Option<(&'a Arc<ClientConfig>, &'a [Binding])>,
+    pub(super) tls: Option<(&'a Client, &'a [Binding])>,
     pub(super) timeout: Duration,
 }
 
@@ -233,26 +234,26 @@ async fn connect(callee: Callee<'_>) -> Result<Socket, CallError> {
         .await
         .map_err(CallError::Connect)?;
     tcp.set_nodelay(true).map_err(CallError::Connect)?;
-    let Some((config, identity)) = callee.tls else {
+    let Some((client, identity)) = callee.tls else {
         return Ok(Socket::Plain(tcp));
     };
+    let config = client.config(identity)?;
     let (host, _) = callee.address.rsplit_once(':').ok_or(CallError::Name)?;
     let host = host
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
     let name = ServerName::try_from(host).map_err(|_| CallError::Name)?;
-    let stream = TlsConnector::from(Arc::clone(config))
+    let stream = TlsConnector::from(config)
         .connect(name, tcp)
         .await
-        .map_err(CallError::Connect)?;
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(<[_]>::first);
-    let shown = leaf.and_then(|leaf| Shown::read(leaf).ok());
-    let known = shown.is_some_and(|shown| identity.iter().any(|binding| shown.is(binding)));
-    if !known {
-        return Err(CallError::Identity);
-    }
+        .map_err(|error| {
+            if is_stranger(&error) {
+                CallError::Identity
+            } else {
+                CallError::Connect(error)
+            }
+        })?;
     Ok(Socket::Called(Box::new(stream)))
 }
 
@@ -270,6 +271,15 @@ fn proposed(accepted: BTreeMap<u8, String>, proposals: &[Proposal]) -> BTreeMap<
         known
     });
     accepted
+}
+
+/// Whether the certificate is good, and somebody else's.
+fn is_stranger(error: &io::Error) -> bool {
+    let stranger = CertificateError::ApplicationVerificationFailure;
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    inner == Some(&rustls::Error::InvalidCertificate(stranger))
 }
 
 /// 1, 3, 5, … (PS3.8 table 9-13).
@@ -452,7 +462,7 @@ mod tests {
     #[tokio::test]
     async fn over_tls_only_the_holder_of_the_configured_certificate_is_called() {
         use cloister_tls::issue::Authority;
-        use cloister_tls::{Profile, Role, Server, ServerFiles, SpiffeId, TlsFiles};
+        use cloister_tls::{ClientFiles, Profile, Role, Server, ServerFiles, SpiffeId, TlsFiles};
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let authority = Authority::generate("test", 1).unwrap();
@@ -462,8 +472,8 @@ mod tests {
         public("ca.crt", authority.ca_pem());
         let files = |name: &str| {
             let id = SpiffeId::new("example.org", Role::Modality, name).unwrap();
-            let loopback = [std::net::Ipv4Addr::LOCALHOST.into()];
-            let issued = authority.issue(&id, &["localhost"], &loopback, 1).unwrap();
+            // As `cloister pki modality issue` does: no name that one could dial.
+            let issued = authority.issue(&id, &[], &[], 1).unwrap();
             public(&format!("{name}.crt"), &issued.cert_pem);
             let key = at(&format!("{name}.key"));
             cloister_seal::files::write_secret(&key, issued.key_pem.as_bytes()).unwrap();
@@ -484,7 +494,8 @@ mod tests {
                 drop(acceptor.accept(stream).await);
             }
         });
-        let config = Profile::Dimse.client(&files("gateway")).unwrap();
+        let (tls, crl) = (files("gateway"), None);
+        let client = Client::load(ClientFiles { tls, crl }, Profile::Dimse).unwrap();
         let (called, calling) = (AeTitle::parse("A").unwrap(), AeTitle::parse("B").unwrap());
         for (identity, known) in [
             ("spiffe://example.org/modality/archive", true),
@@ -496,7 +507,7 @@ mod tests {
                 address: &address,
                 called: &called,
                 calling: &calling,
-                tls: Some((&config, &identity)),
+                tls: Some((&client, &identity)),
                 timeout: Duration::from_secs(20),
             };
             let error = Call::open(callee, &[], None).await.unwrap_err();

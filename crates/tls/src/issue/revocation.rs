@@ -122,6 +122,11 @@ impl RevocationList {
         self.next_update
     }
 
+    /// Grows with every list (RFC 5280 section 5.2.3); 0 before the first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// How many are on it.
     pub fn len(&self) -> usize {
         self.revoked.len()
