@@ -39,10 +39,9 @@ fn modality(object: &InMemDicomObject, signed: bool) -> Modality {
     // Of an enhanced object: what all frames share, or the first.
     let shared = first_item(object, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE);
     let first = first_item(object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
-    let groups = [shared, first].into_iter().flatten();
+    let mut groups = [shared, first].into_iter().flatten();
     let object = groups
-        .filter_map(|item| first_item(item, tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE))
-        .next()
+        .find_map(|item| first_item(item, tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE))
         .unwrap_or(object);
     match float(object, tags::RESCALE_SLOPE).filter(|&slope| slope != 0.0) {
         Some(slope) => {
