@@ -6,7 +6,8 @@ The sender is DCMTK's storescu with its defaults. Every measurement starts a fre
 temporary folder, sends the same objects over 1 or 4 associations at once, and counts from the first
 sender's start to the last one's end. Receivers take turns within a round, so that a machine whose
 speed drifts does it to all of them; the table gives medians, and ratios of the medians. The disk's
-own time for what a durable receiver has to do is printed beside.
+own time for what a durable receiver has to do is printed beside. One row is a receiver that stores
+nothing: what the sender, which reads and encodes one object after another, cannot be much faster than.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -90,8 +92,27 @@ def write(load: Load, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def send(folders: list[Path], associations: int, receiver: receivers.Receiver) -> float:
-    """Seconds until every sender has ended; each sends over one association."""
+@dataclass(frozen=True)
+class Sent:
+    """What one sending cost."""
+
+    #: until every sender had ended
+    seconds: float
+    #: processor time of all senders, and of the receiver with what it forked and still runs
+    sender_s: float
+    receiver_s: float
+    #: the receiver's largest resident size
+    peak_mib: float = 0.0
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process and of its children that have ended and been waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def send(folders: list[Path], associations: int, receiver: receivers.Receiver) -> Sent:
+    """Sends everything; each sender over one association."""
     shares = [folders[number::associations] for number in range(associations)]
     command = [
         "storescu",
@@ -104,13 +125,17 @@ def send(folders: list[Path], associations: int, receiver: receivers.Receiver) -
         "127.0.0.1",
         str(receiver.port),
     ]
+    pid = receiver.process.pid if receiver.process else os.getpid()
+    before, children_before = cpu_s(pid), resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     senders = [subprocess.Popen([*command, *map(str, share)]) for share in shares]
     codes = [sender.wait(LIMIT_S) for sender in senders]
     seconds = time.monotonic() - started
     if any(codes):
         raise RuntimeError(f"{receiver.name}: storescu ended with {codes}")
-    return seconds
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sender = after.ru_utime + after.ru_stime - children_before.ru_utime - children_before.ru_stime
+    return Sent(seconds, sender, cpu_s(pid) - before, peak_mib(pid))
 
 
 def peak_mib(pid: int) -> float:
@@ -142,27 +167,36 @@ def disk_ms(folder: Path, times: int = 100) -> tuple[float, float]:
 Row = tuple[str, str, int]
 
 
-def measure(args: argparse.Namespace, names: list[str], work: Path) -> dict[Row, list[tuple[float, float]]]:
-    """Seconds and peak memory of every receiver, load and number of associations, a value a round."""
-    found: dict[Row, list[tuple[float, float]]] = {}
+class Nowhere(receivers.Dcmtk):
+    """DCMTK's storescp, which throws away what it gets: near to what the sender alone can do."""
+
+    name = "(nowhere)"
+
+    def command(self) -> list[str]:
+        """Without a folder."""
+        return ["storescp", "--fork", "--ignore", "+xa", "-aet", self.called, str(self.port)]
+
+
+RECEIVERS = {**receivers.RECEIVERS, Nowhere.name: Nowhere}
+
+
+def measure(args: argparse.Namespace, names: list[str], work: Path) -> dict[Row, list[Sent]]:
+    """What every receiver, load and number of associations cost, a value a round."""
+    found: dict[Row, list[Sent]] = {}
     for load in LOADS:
         folders = write(load, work / load.modality)
         for number in range(args.rounds):
             for associations in ASSOCIATIONS:
                 for name in names:
-                    receiver = receivers.RECEIVERS[name](args, f"bench{number}")
+                    receiver = RECEIVERS[name](args, f"bench{number}")
                     try:
                         receiver.start()
-                        seconds = send(folders, associations, receiver)
-                        memory = peak_mib(receiver.process.pid) if receiver.process else 0.0
+                        sent = send(folders, associations, receiver)
                     finally:
                         receiver.stop()
                         receiver.clean()
-                    found.setdefault((name, load.name, associations), []).append((seconds, memory))
-                    print(
-                        f"{load.name} x{associations} {name}: {seconds:.2f} s, {memory:.0f} MiB",
-                        file=sys.stderr,
-                    )
+                    found.setdefault((name, load.name, associations), []).append(sent)
+                    print(f"{load.name} x{associations} {name}: {sent}", file=sys.stderr)
         shutil.rmtree(work / load.modality)
     return found
 
@@ -202,15 +236,18 @@ def behind(args: argparse.Namespace, work: Path) -> str:
             cleared = counted(receiver.admin, 'cloister_dicom_step_duration_seconds_count{step="redact"}')
             time.sleep(0.1)
         told = f"{cleared:.0f} of {3 * load.count} films of 10 MB cleaned behind four associations: "
-        return told + f"receiver {peak_mib(pid):.0f} MiB, its worker {max(workers.values(), default=0):.0f} MiB at most."
+        return (
+            told
+            + f"receiver {peak_mib(pid):.0f} MiB, its worker {max(workers.values(), default=0):.0f} MiB at most."
+        )
     finally:
         receiver.stop()
         receiver.clean()
         receivers.Cloister.quiet_ms = 3_600_000
 
 
-def table(found: dict[Row, list[tuple[float, float]]], names: list[str]) -> list[str]:
-    """Medians, and how many times faster ours is than each."""
+def table(found: dict[Row, list[Sent]], names: list[str]) -> list[str]:
+    """Medians, how many times faster ours is than each, and where the processors' time went."""
     columns = [(load, associations) for load in LOADS for associations in ASSOCIATIONS]
     lines = [
         "| receiver | "
@@ -221,16 +258,22 @@ def table(found: dict[Row, list[tuple[float, float]]], names: list[str]) -> list
     for name in names:
         cells = []
         for load, associations in columns:
-            seconds = statistics.median(one[0] for one in found[name, load.name, associations])
-            rate = f"{load.count / seconds:.0f} /s, {load.megabytes / seconds:.0f} MB/s"
+            rounds = found[name, load.name, associations]
+            seconds, sender, receiver = (
+                statistics.median(one)
+                for one in zip(*((r.seconds, r.sender_s, r.receiver_s) for r in rounds), strict=True)
+            )
             ours = found.get(("cloister", load.name, associations))
             ratio = (
-                f" ({seconds / statistics.median(one[0] for one in ours):.2f})"
+                f" ({seconds / statistics.median(one.seconds for one in ours):.2f})"
                 if ours and name != "cloister"
                 else ""
             )
-            cells.append(rate + ratio)
-        peak = max(one[1] for (who, _, _), values in found.items() if who == name for one in values)
+            cells.append(
+                f"{load.count / seconds:.0f} /s, {load.megabytes / seconds:.0f} MB/s{ratio}; "
+                f"{1000 * sender / load.count:.1f} + {1000 * receiver / load.count:.1f} ms CPU"
+            )
+        peak = max(one.peak_mib for (who, _, _), values in found.items() if who == name for one in values)
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {peak:.0f} |")
     return lines
 
@@ -246,7 +289,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--orthanc", type=Path, default=Path("/usr/sbin/Orthanc"))
     parser.add_argument("--dicom-rs", type=Path, default=Path("/usr/local/bin/dicom-storescp"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", default=[], choices=sorted(receivers.RECEIVERS))
+    parser.add_argument("--only", action="append", default=[], choices=sorted(RECEIVERS))
     args = parser.parse_args(argv)
     args.patience, args.keep = 5.0, False
     if shutil.which("storescu") is None:
@@ -254,8 +297,8 @@ def main(argv: list[str]) -> int:
         return 0
     receivers.Cloister.more_callers = (SENDER,)
     names = []
-    for name in args.only or receivers.RECEIVERS:
-        if receivers.RECEIVERS[name](args, "bench").found():
+    for name in args.only or RECEIVERS:
+        if RECEIVERS[name](args, "bench").found():
             names.append(name)
         else:
             print(f"SKIPPED {name}: not installed")
@@ -265,7 +308,7 @@ def main(argv: list[str]) -> int:
         found = measure(args, names, Path(work))
         memory = behind(args, Path(work)) if "cloister" in names else ""
     print(
-        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; medians of {args.rounds} rounds; in brackets how many times faster ours is."
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; medians of {args.rounds} rounds; in brackets how many times faster ours is; CPU of sender + receiver for one object."
     )
     print(
         f"Disk: 0.5 MB written, fsynced, renamed, folder fsynced in {median:.1f} ms (99th percentile {worst:.1f} ms)."

@@ -15,7 +15,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, fs, io::Read as _};
+use std::{collections::BTreeMap, fs, io::Read as _, num::NonZeroUsize};
 
 use aho_corasick::AhoCorasick;
 use cloister_deid::{Deidentifier, Policy, gate};
@@ -675,20 +675,17 @@ fn looked_through(bytes: &[u8], syntax: &str) -> Vec<Vec<u8>> {
     all
 }
 
-#[test]
-fn no_canary_comes_out_and_nearly_every_instance_does() {
-    let places = places();
-    assert!(places.len() >= 60);
-    let bases = bases();
-    let wanted = std::env::var("CLOISTER_CANARIES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(places.len() * 3);
+/// De-identifies some of the instances: what was withheld, by reason, and what leaked.
+fn some(
+    instances: impl Iterator<Item = usize>,
+    places: &[Place],
+    bases: &[Base],
+) -> (BTreeMap<String, usize>, Vec<String>) {
     let searches: Vec<AhoCorasick> = PATIENTS.iter().map(needles).collect();
     let deidentifier = Deidentifier::default();
     let mut withheld: BTreeMap<String, usize> = BTreeMap::new();
     let mut leaks = Vec::new();
-    for instance in 0..wanted {
+    for instance in instances {
         // Every place before any comes twice; patients and files move on by other steps.
         let (place, plant) = &places[instance % places.len()];
         let round = instance / places.len();
@@ -724,6 +721,36 @@ fn no_canary_comes_out_and_nearly_every_instance_does() {
                     .or_default() += 1;
             }
         }
+    }
+    (withheld, leaks)
+}
+
+#[test]
+fn no_canary_comes_out_and_nearly_every_instance_does() {
+    let places = places();
+    assert!(places.len() >= 60);
+    let bases = bases();
+    let wanted = std::env::var("CLOISTER_CANARIES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(places.len() * 3);
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let (places, bases) = (&places, &bases);
+    let parts = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|first| scope.spawn(move || some((first..wanted).step_by(threads), places, bases)))
+            .collect();
+        parts
+            .into_iter()
+            .map(|part| part.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let (mut withheld, mut leaks) = (BTreeMap::new(), Vec::new());
+    for (held, leaked) in parts {
+        for (reason, count) in held {
+            *withheld.entry(reason).or_insert(0_usize) += count;
+        }
+        leaks.extend(leaked);
     }
     let held: usize = withheld.values().sum();
     println!(
