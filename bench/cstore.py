@@ -6,8 +6,8 @@ The sender is DCMTK's storescu with its defaults. Every measurement starts a fre
 temporary folder, sends the same objects over 1 or 4 associations at once, and counts from the first
 sender's start to the last one's end. Receivers take turns within a round, so that a machine whose
 speed drifts does it to all of them; the table gives medians, and ratios of the medians. The disk's
-own time for what a durable receiver has to do is printed beside. One row is a receiver that stores
-nothing: what the sender, which reads and encodes one object after another, cannot be much faster than.
+own time for what a durable receiver has to do is printed beside. The processor's
+time of sender and receiver for one object shows how much is not the receiver's.
 """
 
 from __future__ import annotations
@@ -167,19 +167,6 @@ def disk_ms(folder: Path, times: int = 100) -> tuple[float, float]:
 Row = tuple[str, str, int]
 
 
-class Nowhere(receivers.Dcmtk):
-    """DCMTK's storescp, which throws away what it gets: near to what the sender alone can do."""
-
-    name = "(nowhere)"
-
-    def command(self) -> list[str]:
-        """Without a folder."""
-        return ["storescp", "--fork", "--ignore", "+xa", "-aet", self.called, str(self.port)]
-
-
-RECEIVERS = {**receivers.RECEIVERS, Nowhere.name: Nowhere}
-
-
 def measure(args: argparse.Namespace, names: list[str], work: Path) -> dict[Row, list[Sent]]:
     """What every receiver, load and number of associations cost, a value a round."""
     found: dict[Row, list[Sent]] = {}
@@ -188,7 +175,7 @@ def measure(args: argparse.Namespace, names: list[str], work: Path) -> dict[Row,
         for number in range(args.rounds):
             for associations in ASSOCIATIONS:
                 for name in names:
-                    receiver = RECEIVERS[name](args, f"bench{number}")
+                    receiver = receivers.RECEIVERS[name](args, f"bench{number}")
                     try:
                         receiver.start()
                         sent = send(folders, associations, receiver)
@@ -211,10 +198,11 @@ def counted(port: int, name: str) -> float:
 def children(pid: int) -> list[int]:
     """Processes that a process has started."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for name in (one.name for one in Path("/proc").iterdir() if one.name.isdigit()):
         with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
+            stat = Path(f"/proc/{name}/stat").read_text()
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(name))
     return found
 
 
@@ -289,7 +277,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--orthanc", type=Path, default=Path("/usr/sbin/Orthanc"))
     parser.add_argument("--dicom-rs", type=Path, default=Path("/usr/local/bin/dicom-storescp"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", default=[], choices=sorted(RECEIVERS))
+    parser.add_argument("--only", action="append", default=[], choices=sorted(receivers.RECEIVERS))
     args = parser.parse_args(argv)
     args.patience, args.keep = 5.0, False
     if shutil.which("storescu") is None:
@@ -297,8 +285,8 @@ def main(argv: list[str]) -> int:
         return 0
     receivers.Cloister.more_callers = (SENDER,)
     names = []
-    for name in args.only or RECEIVERS:
-        if RECEIVERS[name](args, "bench").found():
+    for name in args.only or receivers.RECEIVERS:
+        if receivers.RECEIVERS[name](args, "bench").found():
             names.append(name)
         else:
             print(f"SKIPPED {name}: not installed")

@@ -28,7 +28,6 @@ mod answer;
 mod archive;
 mod call;
 mod original;
-pub(crate) mod references;
 mod report;
 
 pub(crate) use answer::Asker;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::command::{Command, Status};
 use crate::pdu::{HEADER_BYTES, Incoming, Phase, decode, length};
+use crate::references::References;
 use crate::request::{Request, name};
 
 const DECLARED: u32 = 16 << 10;
@@ -65,4 +66,25 @@ pub fn command(data: &[u8]) {
     let declared = answer.get(8..12).and_then(|four| four.try_into().ok());
     let declared = declared.map_or(0, u32::from_le_bytes) as usize;
     assert_eq!(declared + 12, answer.len(), "the group length is wrong");
+}
+
+/// Reads the data set of a Storage Commitment request or report; what it says is written and read
+/// again. The first byte chooses the encoding.
+pub fn references(data: &[u8]) {
+    const MOST: usize = 64;
+    let Some((first, data)) = data.split_first() else {
+        return;
+    };
+    let implicit = first % 2 == 0;
+    let Ok(read) = References::parse(data, implicit, MOST) else {
+        return;
+    };
+    assert!(read.referenced.len() <= MOST && read.failed.len() <= MOST);
+    let written = read.encode(!implicit);
+    let again = References::parse(&written, !implicit, MOST);
+    assert!(
+        again.is_ok_and(|again| again.referenced.len() == read.referenced.len()
+            && again.failed.len() == read.failed.len()),
+        "what was written is not what was read"
+    );
 }

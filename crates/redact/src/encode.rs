@@ -1,7 +1,8 @@
 //! After `blank`: the samples go back into the object. An object without boxes keeps its pixels as
-//! they came if its codestream is known to hold nothing but them. With boxes, uncompressed and run-length frames are written in their own form, and of a
-//! DCT frame only the blocks under the boxes change; every other frame keeps its bytes. What remains
-//! leaves without compression, and every attribute that describes the samples is made to agree.
+//! they came if its codestream is known to hold nothing but them. With boxes, uncompressed and
+//! run-length frames are written in their own form, and of a DCT frame only the blocks under the boxes
+//! change; every other frame keeps its bytes. What remains leaves without compression, and every
+//! attribute that describes the samples is made to agree.
 //! LossyImageCompression stays as it was: what was lost once stays lost.
 
 use dicom_core::value::{PixelFragmentSequence, PrimitiveValue, Value};

@@ -9,7 +9,7 @@ use std::{env, io};
 /// size for itself, in pieces that need not fit the next film. A threshold that is named stays where it
 /// is (mallopt(3)). Other C libraries do not look at it.
 const VARIABLE: &str = "MALLOC_MMAP_THRESHOLD_";
-const BYTES: &str = "131072";
+const BYTES: &str = "1048576";
 
 /// First line of a `main` whose process holds whole films: runs this executable again, with the same
 /// arguments, in an environment that makes the allocator give large blocks back. Returns at once where

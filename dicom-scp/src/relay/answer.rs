@@ -1,5 +1,6 @@
 //! What comes to our ports: a modality's N-ACTION, and the archive's N-EVENT-REPORT.
 
+use cloister_dimse::references::{Reference, References, ReferencesError};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -8,7 +9,6 @@ use cloister_phi::AeTitle;
 use uuid::Uuid;
 
 use super::archive::transaction_of;
-use super::references::{Reference, References, ReferencesError};
 use super::{INSTANCE, Office};
 use crate::error::SpoolError;
 use crate::keys;

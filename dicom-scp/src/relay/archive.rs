@@ -1,5 +1,6 @@
 //! Originals to the archive, and the question whether it commits to them.
 
+use cloister_dimse::references::{Reference, References};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use uuid::Uuid;
 
 use super::call::{Call, CallError, Callee, MOST_CONTEXTS, Proposal};
 use super::original::Original;
-use super::references::{Reference, References};
 use super::{AGAIN, INSTANCE, MAX_REFERENCES_BYTES, Office, PAUSE, Rest, lock};
 use crate::error::SpoolError;
 use crate::keys::KeyError;

@@ -1,5 +1,6 @@
 //! What the archive said, told to the modality that asked.
 
+use cloister_dimse::references::References;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -11,7 +12,6 @@ use zeroize::Zeroizing;
 use super::answer::{FAILURES_EXIST, SUCCESSFUL};
 use super::archive::commitment;
 use super::call::{Call, CallError, Callee};
-use super::references::References;
 use super::{AGAIN, Claim, INSTANCE, Office, PAUSE, Rest};
 use crate::error::SpoolError;
 use crate::metric::{self, Told};

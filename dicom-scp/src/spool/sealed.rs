@@ -31,6 +31,8 @@ const SLOT_A: u64 = MAGIC.len() as u64;
 const SLOT_B: u64 = SLOT_A + WRAPPED_BYTES as u64;
 /// Plaintext of one chunk.
 const CHUNK_BYTES: usize = 64 << 10;
+/// The disk starts to work whenever this much has been written, not only at the sync.
+const AHEAD_BYTES: u64 = 1 << 20;
 
 /// Which key wraps the file's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(crate) struct SealedWriter {
     bytes: u64,
     /// Bytes in the file.
     end: u64,
+    /// Of these, what the disk has been asked to begin with.
+    begun: u64,
     charge: Option<Charge>,
     finished: bool,
 }
@@ -107,6 +111,7 @@ impl SealedWriter {
             counter: 0,
             bytes: 0,
             end: 0,
+            begun: 0,
             charge,
             finished: false,
         };
@@ -121,6 +126,10 @@ impl SealedWriter {
         }
         self.file.write_all_at(bytes, self.end)?;
         self.end += length;
+        if self.end - self.begun >= AHEAD_BYTES {
+            self.file.begin_writing(self.begun, self.end - self.begun);
+            self.begun = self.end;
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Storage Commitment through the room, with pynetdicom as modality and as archive: the modality hears
-//! what the archive said, and nothing else; what the archive has not committed stays.
+//! what the archive said, and nothing else; what the archive has not committed stays. Long, because
+//! both peers are programs that stand here whole.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -394,7 +395,7 @@ async fn only_the_archive_is_heard_and_only_what_is_whole_is_taken_down() {
 
 /// A data set in implicit VR that names films.
 pub(super) fn list(transaction: &str, films: &[&str]) -> Vec<u8> {
-    use crate::relay::references::{Reference, References};
+    use cloister_dimse::references::{Reference, References};
     use cloister_phi::{Phi, Uid};
     let uid = |text: &str| Uid::parse(text).unwrap();
     let reference = |instance: &&str| Reference {

@@ -1,6 +1,6 @@
 //! Every layout without ../shared: small objects made here, decoded, redacted and decoded again.
 //! Outside the boxes no sample changes, in no frame; frames without boxes keep their bytes where the
-//! transfer syntax stays.
+//! transfer syntax stays. Long, because a layout is a few lines and there are many.
 
 use dicom_core::value::{PixelFragmentSequence, PrimitiveValue, Value};
 use dicom_core::{DataElement, Tag, VR};

@@ -1,5 +1,5 @@
 //! No configuration, and no order of events, yields a commitment for what may be erased without the
-//! archive having it.
+//! archive having it. Long, because the orders of events are judged against a model of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,9 +20,11 @@ const MAX_DEPTH: u8 = 8;
 
 /// The data set is not one of those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ReferencesError {
+pub enum ReferencesError {
+    /// Not a data set, or one without its Transaction UID.
     #[error("the data set is malformed")]
     Malformed,
+    /// More than the reader takes.
     #[error("too many references")]
     TooMany,
 }
@@ -32,28 +34,31 @@ const MALFORMED: ReferencesError = ReferencesError::Malformed;
 
 /// A SOP class and instance.
 #[derive(Debug, Clone)]
-pub(crate) struct Reference {
-    pub(crate) class: Uid,
-    pub(crate) instance: Phi<Uid>,
+pub struct Reference {
+    /// Referenced SOP Class UID.
+    pub class: Uid,
+    /// Referenced SOP Instance UID.
+    pub instance: Phi<Uid>,
 }
 
 /// A whole data set.
 #[derive(Debug, Clone)]
-pub(crate) struct References {
+pub struct References {
     /// Of the one who asks.
-    pub(crate) transaction: Phi<Uid>,
+    pub transaction: Phi<Uid>,
     /// Asked about, or committed.
-    pub(crate) referenced: Vec<Reference>,
+    pub referenced: Vec<Reference>,
     /// With the Failure Reason.
-    pub(crate) failed: Vec<(Reference, u16)>,
+    pub failed: Vec<(Reference, u16)>,
 }
 
 impl References {
-    /// Reads a data set in implicit or explicit VR little endian.
+    /// Reads a data set in implicit or explicit VR little endian, with at most `most` references in
+    /// each list.
     ///
     /// # Errors
     /// [`ReferencesError`].
-    pub(crate) fn parse(bytes: &[u8], implicit: bool, most: usize) -> Result<Self> {
+    pub fn parse(bytes: &[u8], implicit: bool, most: usize) -> Result<Self> {
         let mut elements = Elements {
             rest: bytes,
             implicit,
@@ -91,7 +96,7 @@ impl References {
     }
 
     /// The data set, in the order of its elements.
-    pub(crate) fn encode(&self, implicit: bool) -> Zeroizing<Vec<u8>> {
+    pub fn encode(&self, implicit: bool) -> Zeroizing<Vec<u8>> {
         let mut out = Writer {
             bytes: Zeroizing::new(Vec::new()),
             implicit,
