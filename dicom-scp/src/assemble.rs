@@ -5,8 +5,10 @@
 //! now on, the next try is for the same report. An object that comes later makes a new version.
 
 use cloister_audit::{Action, Event};
+use cloister_deid::DeidError;
 use cloister_phi::AeTitle;
 use cloister_runtime::Shutdown;
+use dicom_object::DefaultDicomObject;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -64,9 +66,13 @@ impl Assembled {
         &self.calling
     }
 
-    /// The Part 10 file as it was received.
-    pub(crate) fn encoded(&self) -> &[u8] {
-        &self.encoded
+    /// The Part 10 file as it was received, read. Its bytes are gone then: a film is large, and the next
+    /// steps need room for others of its size.
+    ///
+    /// # Errors
+    /// As [`cloister_deid::read`].
+    pub(crate) fn read(&mut self) -> Result<DefaultDicomObject, DeidError> {
+        cloister_deid::read(&std::mem::take(&mut self.encoded))
     }
 }
 

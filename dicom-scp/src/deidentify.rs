@@ -103,10 +103,10 @@ pub(crate) async fn deidentify(gateway: &Gateway, object: Id) -> Result<Deidenti
     let (deidentifier, receive) = (gateway.deidentifier.clone(), gateway.receive.clone());
     // Reads and parses: not on the threads that answer modalities. A panic costs this object.
     let task = tokio::task::spawn_blocking(move || {
-        let assembled = Assembled::open(&spool, object)?;
+        let mut assembled = Assembled::open(&spool, object)?;
         let session = vault.session();
         let issuer = receive.issuer_of(assembled.calling());
-        let deidentified = one(&deidentifier, &assembled, issuer, &session)?;
+        let deidentified = one(&deidentifier, &mut assembled, issuer, &session)?;
         session.commit().map_err(|error| {
             tracing::error!(%error, "The vault cannot record pseudonyms.");
             Later::Vault
@@ -126,11 +126,11 @@ pub(crate) async fn deidentify(gateway: &Gateway, object: Id) -> Result<Deidenti
 
 fn one(
     deidentifier: &cloister_deid::Deidentifier,
-    assembled: &Assembled,
+    assembled: &mut Assembled,
     issuer: &str,
     session: &crate::vault::Session,
 ) -> Result<Deidentified, StepError> {
-    let object = cloister_deid::read(assembled.encoded()).map_err(failed)?;
+    let object = assembled.read().map_err(failed)?;
     chest::is_chest(&object).map_err(|_| StepError::Quarantine(Reason::NotChest))?;
     let (clean, known) = deidentifier
         .deidentify_object(&object, issuer, session)

@@ -129,7 +129,7 @@ impl Redactor {
             .await
             .map_err(|_| RedactError::Stopped)?;
         let payload = answer.await.map_err(|_| RedactError::Stopped)??;
-        wire::split(&payload).ok_or(RedactError::Protocol)
+        wire::split(payload).ok_or(RedactError::Protocol)
     }
 }
 

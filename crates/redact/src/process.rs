@@ -135,7 +135,10 @@ fn carry(
 ) {
     let (mut input, mut output) = (BufWriter::new(input), BufReader::new(output));
     while let Ok((ask, payload)) = asked.recv() {
-        let result = match wire::write(&mut input, ask as u8, &payload) {
+        let written = wire::write(&mut input, ask as u8, &payload);
+        // The worker has it now; a film is not kept for as long as that works.
+        drop(payload);
+        let result = match written {
             Ok(()) => wire::read(&mut output, max_bytes).map_err(|error| match error.kind() {
                 std::io::ErrorKind::InvalidData => RedactError::Protocol,
                 _ => RedactError::WorkerDied,

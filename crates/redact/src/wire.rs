@@ -115,21 +115,31 @@ pub(crate) fn join(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Takes exactly `N` parts apart.
-pub(crate) fn split<const N: usize>(mut bytes: &[u8]) -> Option<[Vec<u8>; N]> {
+/// Takes exactly `N` parts apart. The last one, which is the film where there is one, keeps the memory
+/// that it came in.
+pub(crate) fn split<const N: usize>(mut bytes: Vec<u8>) -> Option<[Vec<u8>; N]> {
     let mut parts = Vec::with_capacity(N);
-    for _ in 0..N {
-        let (length, rest) = bytes.split_at_checked(8)?;
-        let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
-        let (part, rest) = rest.split_at_checked(length)?;
+    let mut rest = bytes.as_slice();
+    for _ in 1..N {
+        let (part, behind) = first(rest)?;
         parts.push(part.to_vec());
-        bytes = rest;
+        rest = behind;
     }
-    if bytes.is_empty() {
-        parts.try_into().ok()
-    } else {
-        None
+    let (last, behind) = first(rest)?;
+    if !behind.is_empty() {
+        return None;
     }
+    let before = bytes.len() - last.len();
+    bytes.drain(..before);
+    parts.push(bytes);
+    parts.try_into().ok()
+}
+
+/// A part, and what comes behind it.
+fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_at_checked(8)?;
+    let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
+    rest.split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -153,13 +163,13 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, kind, &join(&[&a, &b])).unwrap();
             let (found, payload) = read(&mut bytes.as_slice(), 1000).unwrap();
-            assert_eq!((found, split::<2>(&payload)), (kind, Some([a, b])));
+            assert_eq!((found, split::<2>(payload)), (kind, Some([a, b])));
             assert!(read(&mut bytes.as_slice(), 15).is_err());
         }
 
         #[test]
         fn garbage_is_never_taken_apart_wrongly(bytes in proptest::collection::vec(0u8.., 0..60)) {
-            let _parts = split::<3>(&bytes);
+            let _parts = split::<3>(bytes.clone());
             let _frame = read(&mut bytes.as_slice(), 1000);
         }
     }
