@@ -356,7 +356,7 @@ MEASURED_APART = (
     "- The times above are not side by side: those of the others were taken while the machine was busy, ours when it was not.",
     "- Orthanc 1.10.1, a C-STORE whose data set ends inside a value (ST-038): ABORT after 30.0 s.",
     "- DCMTK 3.6.7, a request whose called AE title is 16 spaces (UL-033): nothing within 90 s.",
-    "- dicom-storescp 0.10.1 answers with Message ID Being Responded To 1 whatever the request's is: 250 of its failures are that alone.",
+    "- dicom-storescp 0.10.1 answers with Message ID Being Responded To 1 whatever the request's is; 250 of its failed must-cases say so.",
     "- pynetdicom 3.0.4, 10,000 connections opened and closed (HP-068): stopped after five minutes, not counted.",
 )
 
