@@ -62,7 +62,7 @@ check-outputs: build setup-test ## De-identify ../shared/data/dicom; every clean
 
 SECONDS_EACH ?= 60
 fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)
-	for target in pdu request command_set references data_set charset frame gate; do \
+	for target in pdu request command_set references data_set charset frame gate pixels; do \
 		$(CARGO) +nightly fuzz run -s none $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=1024; done
 
 lint: setup ## Format, clippy at -D warnings, documentation

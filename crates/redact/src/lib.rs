@@ -45,6 +45,9 @@ mod encode;
 
 mod rendition;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub mod phantom;
 
 pub use config::RedactConfig;
