@@ -49,6 +49,9 @@ impl Process {
             .env("ORT_DISABLE_TELEMETRY", "1")
             // Every further arena of the C library reserves 64 MiB of the address space.
             .env("MALLOC_ARENA_MAX", "1")
+            // Large blocks go back as soon as they are free, or after some films of different sizes
+            // nothing fits between what is left of them.
+            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Nothing a codec prints reaches a log.

@@ -129,7 +129,7 @@ pub enum Weights {
     Int8,
 }
 
-/// Table of likely next tokens, for [`super::guess`].
+/// Table of likely next tokens, for `guess`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NgramsSpec {
@@ -199,7 +199,7 @@ pub struct TextSpec {
     pub tokenizer: String,
     /// File of the safety prefix.
     pub prefix: String,
-    /// Order of the parts; only the one order that [`super::text`] writes.
+    /// Order of the parts; only the one order that `text` writes.
     pub layout: Vec<String>,
     /// Whether texts are lower-cased before encoding.
     pub lowercase: bool,
