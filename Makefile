@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BUILD := $(CARGO) build --locked --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test soak conformance scoreboard bench check-outputs fuzz lint release train eval-model test-training clean
+.PHONY: help setup setup-test build demo test soak conformance scoreboard bench check-outputs fuzz fuzz-corpus lint release train eval-model test-training clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,10 +60,20 @@ check-outputs: build setup-test ## De-identify ../shared/data/dicom; every clean
 	.venv/bin/python tools/check_outputs.py --in ../shared/data/dicom --out target/outputs/clean \
 		--report target/outputs/report.jsonl --jobs 2
 
+FUZZ_TARGETS := pdu request command_set references data_set charset frame gate pixels
 SECONDS_EACH ?= 60
 fuzz: ## Fuzz the readers of hostile bytes, SECONDS_EACH a target (needs a nightly toolchain and cargo-fuzz)
-	for target in pdu request command_set references data_set charset frame gate pixels; do \
+	for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/corpus/$$target; \
+		$(PYTHON) -m zipfile -e fuzz/corpus/$$target.zip fuzz/corpus/$$target; \
 		$(CARGO) +nightly fuzz run -s none $$target -- -max_total_time=$(SECONDS_EACH) -rss_limit_mb=1024; done
+
+fuzz-corpus: ## Minimize what fuzzing has found, and pack it for the repository
+	for target in $(FUZZ_TARGETS); do \
+		rm -rf fuzz/corpus/.least && mkdir fuzz/corpus/.least; \
+		$(CARGO) +nightly fuzz run -s none $$target -- -merge=1 fuzz/corpus/.least fuzz/corpus/$$target; \
+		$(PYTHON) tools/pack_corpus.py fuzz/corpus/.least fuzz/corpus/$$target.zip; done
+	rm -rf fuzz/corpus/.least
 
 lint: setup ## Format, clippy at -D warnings, documentation
 	$(CARGO) fmt --all --check
