@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use cloister_redact::{RedactConfig, Redactor};
+use cloister_redact::{Fill, MarkerPolicy, RedactConfig, Redactor};
 
 use crate::failure::usage;
 
@@ -18,6 +18,12 @@ pub(crate) struct DetectorArgs {
     /// ONNX Runtime library; the pinned one in the cache by default.
     #[arg(long, value_name = "FILE")]
     pub(crate) runtime_library: Option<PathBuf>,
+    /// What happens to laterality markers and view labels: keep or redact.
+    #[arg(long, value_name = "POLICY", default_value = "keep")]
+    pub(crate) markers: MarkerPolicy,
+    /// What stands where something was blanked: background or solid.
+    #[arg(long, value_name = "FILL", default_value = "background")]
+    pub(crate) fill: Fill,
     /// Worker processes.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) workers: u8,
@@ -34,6 +40,8 @@ impl DetectorArgs {
         let exe = std::env::current_exe().context("finding this executable")?;
         let mut config = RedactConfig::at(exe, bundle, library);
         config.workers = usize::from(self.workers);
+        config.markers = self.markers;
+        config.fill = self.fill;
         Redactor::start(config).context("the text detector does not start; try `cloister doctor`")
     }
 }

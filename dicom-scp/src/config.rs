@@ -146,6 +146,11 @@
 //! workers = 1
 //! memory_bytes = 536870912
 //! timeout_ms = 120000
+//! markers = "keep"                    # laterality markers and view labels: those of a closed list,
+//!                                      # alone in their place and none of the patient's own words,
+//!                                      # stay; or "redact": everything found is blanked
+//! fill = "background"                  # what stands there then: the samples around it; or "solid":
+//!                                      # black as displayed
 //!
 //! [sidecar]
 //! endpoint = "https://127.0.0.1:8443"

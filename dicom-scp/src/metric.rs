@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloister_redact::Findings;
 use metrics::{counter, gauge, histogram};
 
 use crate::quarantine::{DeadReason, Reason};
@@ -18,6 +19,8 @@ const STUDIES_PENDING: &str = "cloister_dicom_studies_pending";
 const QUARANTINED: &str = "cloister_dicom_quarantined_objects_total";
 const FORWARD_ATTEMPTS: &str = "cloister_dicom_forward_attempts_total";
 const BOXES: &str = "cloister_dicom_redacted_boxes_total";
+const FOUND: &str = "cloister_dicom_found_places_total";
+const OWN: &str = "cloister_dicom_own_identifier_boxes_total";
 
 const SPOOL_USED: &str = "cloister_dicom_spool_used_bytes";
 const SPOOL_FREE: &str = "cloister_dicom_spool_free_bytes";
@@ -342,6 +345,15 @@ pub(crate) fn describe() {
         "Attempts to hand a study to the sidecar by answer."
     );
     metrics::describe_counter!(BOXES, "Places where burned-in text was blanked.");
+    metrics::describe_counter!(
+        FOUND,
+        "Places found on films, by why and what became of them."
+    );
+    metrics::describe_counter!(
+        OWN,
+        "Boxes whose text held the patient's own identifiers; they were blanked."
+    );
+    findings(&Findings::default());
     metrics::describe_gauge!(SPOOL_USED, "Length of the spool's files.");
     metrics::describe_gauge!(SPOOL_FREE, "Free space of the spool's disk.");
     metrics::describe_counter!(
@@ -521,6 +533,12 @@ pub(crate) fn attempt(attempt: Attempt) {
     counter!(FORWARD_ATTEMPTS, "answer" => attempt.label()).increment(1);
 }
 
-pub(crate) fn boxes(count: usize) {
-    counter!(BOXES).increment(count as u64);
+/// What was found on one film.
+pub(crate) fn findings(findings: &Findings) {
+    counter!(BOXES).increment(findings.redacted() as u64);
+    counter!(OWN).increment(findings.own_identifiers.into());
+    for (source, action) in Findings::KINDS {
+        let count = findings.count(source, action) as u64;
+        counter!(FOUND, "source" => source.name(), "action" => action.name()).increment(count);
+    }
 }

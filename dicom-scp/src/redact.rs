@@ -47,10 +47,10 @@ pub(crate) async fn redact(
 ) -> Result<Redacted, StepError> {
     let started = Instant::now();
     let (encoded, context) = deidentified.into_parts();
-    let (object, rendition, boxes) = match engine {
+    let (object, rendition, findings) = match engine {
         Engine::Pool(redactor) => {
-            let redacted = redactor.redact(encoded).await.map_err(failed)?;
-            let (object, rendition, boxes) = redacted.into_parts();
+            let redacted = redactor.redact(encoded, &context.known).await;
+            let (object, rendition, findings) = redacted.map_err(failed)?.into_parts();
             // Only now the object may say that its pixels are clean. Reads and encodes it again: not
             // on the threads that answer modalities.
             let unredacted = context.unredacted.clone();
@@ -63,17 +63,20 @@ pub(crate) async fn redact(
                 }
             })?;
             let stated = stated.map_err(|error| StepError::Quarantine(Reason::of(error)))?;
-            (stated.into_bytes(), rendition, boxes)
+            (stated.into_bytes(), rendition, findings)
         }
         #[cfg(test)]
-        Engine::PassThrough => (encoded, b"PNG of nothing".to_vec(), Vec::new()),
+        Engine::PassThrough => {
+            let findings = cloister_redact::Findings::default();
+            (encoded, b"PNG of nothing".to_vec(), findings)
+        }
     };
-    metric::boxes(boxes.len());
+    metric::findings(&findings);
     metric::step(Step::Redact, started.elapsed());
     Ok(Redacted {
         object,
         rendition,
-        boxes: u32::try_from(boxes.len()).unwrap_or(u32::MAX),
+        boxes: u32::try_from(findings.redacted()).unwrap_or(u32::MAX),
         context,
     })
 }

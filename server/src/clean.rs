@@ -115,7 +115,7 @@ impl Cleaner {
                 for (media, data) in raw {
                     let cleaned = match media {
                         MediaType::Dicom => self.clean_dicom(data, &mut known).await,
-                        MediaType::Picture => self.clean_picture(data).await,
+                        MediaType::Picture => self.clean_picture(data, &known).await,
                     };
                     let (film, facts) = cleaned.map_err(|reason| {
                         metric::count(Metric::FilmsTotal, "result", reason.as_str_name());

@@ -133,6 +133,10 @@ struct RawRedact {
     memory_bytes: Option<u64>,
     timeout_seconds: Option<u64>,
     max_object_bytes: Option<u64>,
+    /// "keep" (the default) or "redact": laterality markers and view labels.
+    markers: Option<String>,
+    /// "background" (the default) or "solid": what stands where something was blanked.
+    fill: Option<String>,
     /// Default: this executable.
     worker_exe: Option<PathBuf>,
 }
@@ -312,6 +316,16 @@ impl RawRedact {
             .timeout_seconds
             .map_or(config.timeout, Duration::from_secs);
         config.max_object_bytes = self.max_object_bytes.unwrap_or(config.max_object_bytes);
+        if let Some(markers) = self.markers {
+            config.markers = markers
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.markers", reason))?;
+        }
+        if let Some(fill) = self.fill {
+            config.fill = fill
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.fill", reason))?;
+        }
         if config.workers == 0 || config.timeout.is_zero() {
             return Err(invalid(
                 "redact",

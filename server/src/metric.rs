@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloister_proto::v1;
+use cloister_redact::Findings;
 
 /// Name of a metric. The one list that dashboards and the specification are checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) enum Metric {
     GuardVerdictsTotal,
     PeersRefusedTotal,
     FilmsTotal,
+    FoundPlacesTotal,
+    OwnIdentifierBoxesTotal,
     QueueSize,
     BatchRows,
     TokensTotal,
@@ -35,6 +38,8 @@ impl Metric {
             Self::GuardVerdictsTotal => "cloister_server_guard_verdicts_total",
             Self::PeersRefusedTotal => "cloister_server_peers_refused_total",
             Self::FilmsTotal => "cloister_server_films_total",
+            Self::FoundPlacesTotal => "cloister_server_found_places_total",
+            Self::OwnIdentifierBoxesTotal => "cloister_server_own_identifier_boxes_total",
             Self::QueueSize => "cloister_server_queue_size",
             Self::BatchRows => "cloister_server_batch_rows",
             Self::TokensTotal => "cloister_server_tokens_total",
@@ -55,6 +60,10 @@ impl Metric {
             Self::GuardVerdictsTotal => "Verdicts by guard.",
             Self::PeersRefusedTotal => "Connections to the socket by another user.",
             Self::FilmsTotal => "Films by how they came and what became of them.",
+            Self::FoundPlacesTotal => "Places found on films, by why and what became of them.",
+            Self::OwnIdentifierBoxesTotal => {
+                "Boxes whose text held the patient's own identifiers; they were blanked."
+            }
             Self::QueueSize => "Requests waiting for the model.",
             Self::BatchRows => "Rows in the batch that is being decoded.",
             Self::TokensTotal => "Tokens written.",
@@ -76,6 +85,8 @@ pub(crate) fn describe() {
         M::GuardVerdictsTotal,
         M::PeersRefusedTotal,
         M::FilmsTotal,
+        M::FoundPlacesTotal,
+        M::OwnIdentifierBoxesTotal,
         M::TokensTotal,
         M::StepsTotal,
         M::FeedbackTotal,
@@ -92,6 +103,22 @@ pub(crate) fn describe() {
     }
     for gauge in [M::QueueSize, M::ExecutionProviderInfo] {
         metrics::describe_gauge!(gauge.name(), gauge.help());
+    }
+    findings(&Findings::default());
+}
+
+/// Counts what was found on one film.
+pub(crate) fn findings(findings: &Findings) {
+    metrics::counter!(Metric::OwnIdentifierBoxesTotal.name())
+        .increment(findings.own_identifiers.into());
+    for (source, action) in Findings::KINDS {
+        let count = findings.count(source, action) as u64;
+        metrics::counter!(
+            Metric::FoundPlacesTotal.name(),
+            "source" => source.name(),
+            "action" => action.name()
+        )
+        .increment(count);
     }
 }
 

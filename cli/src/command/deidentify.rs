@@ -24,12 +24,12 @@
 //! | `RESIDUAL_IDENTIFIER` | the gate found something |
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use cloister_deid::{DeidError, Deidentifier, HmacPseudonyms, Policy, ProfileOption, gate};
 use cloister_log::durable;
-use cloister_redact::{FoundBox, Redactor};
+use cloister_redact::{FoundBox, RedactError, Redactor};
 use cloister_seal::files::read_secret;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ use super::detect_text::boxes_json;
 use crate::detector::DetectorArgs;
 use crate::failure::usage;
 use crate::output::{Output, write_line};
+use crate::picture;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -74,6 +75,11 @@ pub(crate) struct Args {
     /// clean-graphics: annotations, cleaned; overlays and curves always go.
     #[arg(long = "option", value_name = "NAME", verbatim_doc_comment)]
     options: Vec<ProfileOption>,
+    /// Folder for pictures of each film's first frame before and after, with what was found drawn in:
+    /// red is blanked, green stays. They show identified pixels (mode 0600 in a folder of mode 0700)
+    /// and must not lie inside --out.
+    #[arg(long, value_name = "DIR")]
+    preview: Option<PathBuf>,
     #[command(flatten)]
     detector: DetectorArgs,
 }
@@ -83,6 +89,8 @@ struct Cleaned {
     output: PathBuf,
     bytes: Vec<u8>,
     boxes: Vec<FoundBox>,
+    /// PNG, if asked for.
+    preview: Option<Vec<u8>>,
 }
 
 /// What is said of a clean object beside its name.
@@ -119,6 +127,7 @@ struct Context {
     issuer: String,
     input: PathBuf,
     output: PathBuf,
+    preview: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
@@ -139,6 +148,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     })?;
     let files = files_below(&args.input)?;
     durable::create_dir_all(&args.output, 0o700)?;
+    if let Some(preview) = &args.preview {
+        apart(preview, &args.output)?;
+        durable::create_dir_all(preview, 0o700)?;
+    }
     let context = Context {
         deidentifier: Deidentifier::new(policy),
         pseudonyms: HmacPseudonyms::new(Zeroizing::new(key)),
@@ -146,6 +159,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
         issuer: args.issuer.clone(),
         input: args.input.clone(),
         output: args.output.clone(),
+        preview: args.preview.clone(),
     };
     let bar = out.bar(files.len() as u64, "deidentify");
     let mut lines = String::new();
@@ -158,7 +172,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<()> {
     while let Some((file, cleaned)) = results.next().await {
         bar.inc(1);
         // In the order of the inputs, so that each gets the same name every time.
-        let written = cleaned.and_then(|cleaned| write(&context.output, &mut names, cleaned));
+        let written = cleaned.and_then(|cleaned| write(&context, &mut names, cleaned));
         let (line, is_clean) = report_line(&context, file, written);
         if is_clean {
             clean += 1;
@@ -218,12 +232,17 @@ async fn clean_file(context: &Context, file: &Path) -> Result<Cleaned, String> {
         .map_err(DeidError::code)?;
     let bytes = deidentified.to_bytes().map_err(DeidError::code)?;
     let unredacted = deidentified.unredacted();
-    let redacted = context
-        .redactor
-        .redact(bytes)
-        .await
-        .map_err(|error| error.code().to_ascii_uppercase())?;
-    let (object, _, boxes) = redacted.into_parts();
+    let failed = |error: RedactError| error.code().to_ascii_uppercase();
+    let preview = match &context.preview {
+        Some(_) => {
+            let preview = context.redactor.preview(bytes.clone(), &known).await;
+            let preview = preview.map_err(failed)?;
+            Some(picture::with_boxes(&preview).map_err(|_| "OUTPUT_FAILED")?)
+        }
+        None => None,
+    };
+    let redacted = context.redactor.redact(bytes, &known).await;
+    let (object, _, findings) = redacted.map_err(failed)?.into_parts();
     let stated = unredacted.complete(object).map_err(DeidError::code)?;
     gate::look(stated.as_bytes(), &known, context.deidentifier.policy())
         .map_err(|_| "RESIDUAL_IDENTIFIER")?;
@@ -233,13 +252,23 @@ async fn clean_file(context: &Context, file: &Path) -> Result<Cleaned, String> {
     Ok(Cleaned {
         output,
         bytes: stated.into_bytes(),
-        boxes,
+        boxes: findings.boxes,
+        preview,
     })
 }
 
 /// Writes a clean object. Another object of this run under the same SOP Instance UID gets the next
 /// free name; nothing is overwritten, and the same content is not written twice.
-fn write(folder: &Path, names: &mut Names, cleaned: Cleaned) -> Result<Written, String> {
+fn write(context: &Context, names: &mut Names, cleaned: Cleaned) -> Result<Written, String> {
+    write_into(&context.output, context.preview.as_deref(), names, cleaned)
+}
+
+fn write_into(
+    folder: &Path,
+    preview: Option<&Path>,
+    names: &mut Names,
+    cleaned: Cleaned,
+) -> Result<Written, String> {
     let hash: [u8; 32] = Sha256::digest(&cleaned.bytes).into();
     let before = names.entry(cleaned.output.clone()).or_default();
     let same = before.iter().position(|one| *one == hash);
@@ -257,12 +286,15 @@ fn write(folder: &Path, names: &mut Names, cleaned: Cleaned) -> Result<Written, 
         }
     };
     if same.is_none() {
-        let path = folder.join(&output);
-        let write = || {
+        let put = |folder: &Path, name: &Path, bytes: &[u8]| {
+            let path = folder.join(name);
             durable::create_dir_all(path.parent().unwrap_or(folder), 0o700)?;
-            durable::write_atomic(&path, &cleaned.bytes, 0o600)
+            durable::write_atomic(&path, bytes, 0o600)
         };
-        write().map_err(|_| "OUTPUT_FAILED")?;
+        put(folder, &output, &cleaned.bytes).map_err(|_| "OUTPUT_FAILED")?;
+        if let (Some(folder), Some(png)) = (preview, &cleaned.preview) {
+            put(folder, &output.with_extension("png"), png).map_err(|_| "OUTPUT_FAILED")?;
+        }
         before.push(hash);
     }
     Ok(Written {
@@ -270,6 +302,30 @@ fn write(folder: &Path, names: &mut Names, cleaned: Cleaned) -> Result<Written, 
         boxes: cleaned.boxes,
         flag,
     })
+}
+
+/// Pictures of identified pixels never lie among what is clean and may be handed on.
+fn apart(preview: &Path, output: &Path) -> Result<()> {
+    let (preview, output) = (resolved(preview)?, resolved(output)?);
+    if preview.starts_with(&output) {
+        return Err(usage("--preview: must not lie inside --out"));
+    }
+    Ok(())
+}
+
+/// A path without links and dots, as far as it exists.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    for there in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (there.canonicalize(), path.strip_prefix(there)) {
+            let climbs = |part| part == Component::ParentDir;
+            if rest.components().any(climbs) {
+                return Err(usage(format!("{}: no such folder", path.display())));
+            }
+            return Ok(real.join(rest));
+        }
+    }
+    Ok(path)
 }
 
 /// Regular files at any depth, sorted; links are not followed.
@@ -293,19 +349,22 @@ pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cleaned, Flag, Names, write};
+    use super::{Cleaned, Flag, Names, apart, write_into};
 
     #[test]
     fn objects_under_one_uid_are_all_kept_and_flagged() {
         let folder = tempfile::tempdir().unwrap();
+        let pictures = tempfile::tempdir().unwrap();
         let mut names = Names::new();
         let mut put = |bytes: &[u8]| {
             let cleaned = Cleaned {
                 output: "study/2.25.1.dcm".into(),
                 bytes: bytes.to_vec(),
                 boxes: Vec::new(),
+                preview: Some(b"picture".to_vec()),
             };
-            let written = write(folder.path(), &mut names, cleaned).unwrap();
+            let preview = Some(pictures.path());
+            let written = write_into(folder.path(), preview, &mut names, cleaned).unwrap();
             (written.output.to_str().unwrap().to_owned(), written.flag)
         };
         let (one, two, three) = (
@@ -322,6 +381,27 @@ mod tests {
         for (name, content) in [(one, "first"), (two, "second"), (three, "third")] {
             let kept = std::fs::read_to_string(folder.path().join(name)).unwrap();
             assert_eq!(kept, content);
+            let picture = pictures.path().join(name).with_extension("png");
+            let mode = std::os::unix::fs::MetadataExt::mode(&picture.metadata().unwrap());
+            assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn pictures_of_identified_pixels_stay_out_of_the_clean_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let clean = folder.path().join("clean");
+        let inside = clean.join("pictures");
+        let beside = folder.path().join("pictures");
+        for dir in [&inside, &beside] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        assert!(apart(&inside, &clean).is_err());
+        assert!(apart(&clean, &clean).is_err());
+        assert!(apart(&beside.join("../clean/pictures"), &clean).is_err());
+        assert!(apart(&clean.join("not/yet/there"), &clean).is_err());
+        assert!(apart(&beside.join("nowhere/../../clean/pictures"), &clean).is_err());
+        assert!(apart(&beside, &clean).is_ok());
+        assert!(apart(&folder.path().join("not there yet"), &clean).is_ok());
     }
 }

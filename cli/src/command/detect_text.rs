@@ -1,9 +1,13 @@
-//! `cloister detect-text`: where text is burned into a film. JSON Lines `{id,image}` in,
-//! `{id,boxes}` out, or `{id,error}` with a closed code for a picture that cannot be read.
+//! `cloister detect-text`: where text is burned into a film, and what would become of it. JSON Lines
+//! `{id,image}` in (DICOM, PNG or JPEG), `{id,boxes:[{frame,x,y,w,h,score,action}]}` out, or
+//! `{id,error}` with a closed code for a picture that cannot be read. `action` is `redact`, or `keep`
+//! for a laterality marker or view label. What a DICOM header says of the patient is compared with
+//! what is read, as in the rooms; where the header cannot be read nothing is known of the patient.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
+use cloister_deid::{Deidentifier, Policy};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,8 +41,14 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
                 let Ok(bytes) = tokio::fs::read(&line.image).await else {
                     return Ok((json!({ "id": line.id, "error": "file_unreadable" }), false));
                 };
-                anyhow::Ok(match redactor.detect(bytes).await {
-                    Ok(boxes) => (json!({ "id": line.id, "boxes": boxes_json(&boxes) }), true),
+                let known = Deidentifier::new(Policy::basic())
+                    .identifiers(&bytes)
+                    .unwrap_or_default();
+                anyhow::Ok(match redactor.detect(bytes, &known).await {
+                    Ok(found) => {
+                        let boxes = boxes_json(&found.boxes);
+                        (json!({ "id": line.id, "boxes": boxes }), true)
+                    }
                     Err(error) => (json!({ "id": line.id, "error": error.code() }), false),
                 })
             }
@@ -57,7 +67,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every box found is one that the pipeline blanks.
+/// As DESIGN section 4 has them.
 pub(super) fn boxes_json(boxes: &[cloister_redact::FoundBox]) -> Vec<Value> {
     boxes
         .iter()
@@ -69,7 +79,7 @@ pub(super) fn boxes_json(boxes: &[cloister_redact::FoundBox]) -> Vec<Value> {
                 "w": found.w,
                 "h": found.h,
                 "score": found.score,
-                "action": "redact",
+                "action": found.action.name(),
             })
         })
         .collect()

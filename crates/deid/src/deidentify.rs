@@ -169,7 +169,16 @@ impl Deidentifier {
         self.deidentify_read(&read::read(encoded)?, issuer_fallback, ids)
     }
 
-    /// The same for an object that was read already.
+    /// The identifiers of an encoded Part 10 file, without removing them.
+    ///
+    /// # Errors
+    /// [`DeidError`].
+    pub fn identifiers(&self, encoded: &[u8]) -> Result<KnownIdentifiers, DeidError> {
+        let object = read::read(encoded)?;
+        collect::collect(&object, self.policy).ok_or(DeidError::TooManyIdentifiers)
+    }
+
+    /// [`Self::deidentify`] for an object that was read already.
     ///
     /// # Errors
     /// [`DeidError`]; nothing of the object may be forwarded then.

@@ -1,7 +1,56 @@
 //! What the pool needs to know: which executable to re-run, which bundle and library it may open,
 //! and how much a worker may use.
 
+use std::str::FromStr;
 use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// What happens to laterality markers and view labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarkerPolicy {
+    /// A marker that is surely one, alone in its place and none of the patient's own words stays.
+    #[default]
+    Keep,
+    /// Everything found is blanked.
+    Redact,
+}
+
+impl FromStr for MarkerPolicy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "redact" => Ok(Self::Redact),
+            _ => Err("keep or redact"),
+        }
+    }
+}
+
+/// What stands where something was blanked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fill {
+    /// The median of the samples around the box, so that a model sees no black bars.
+    #[default]
+    Background,
+    /// Black as displayed, so that a person sees what was blanked.
+    Solid,
+}
+
+impl FromStr for Fill {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "background" => Ok(Self::Background),
+            "solid" => Ok(Self::Solid),
+            _ => Err("background or solid"),
+        }
+    }
+}
 
 /// Settings of the worker pool.
 #[derive(Debug, Clone)]
@@ -19,6 +68,10 @@ pub struct RedactConfig {
     pub memory_bytes: u64,
     /// Time one object may take; the worker is killed after it.
     pub timeout: Duration,
+    /// What happens to laterality markers and view labels.
+    pub markers: MarkerPolicy,
+    /// What stands where something was blanked.
+    pub fill: Fill,
     /// Largest object that is read.
     pub max_object_bytes: u64,
 }
@@ -37,6 +90,8 @@ impl RedactConfig {
             runtime_library: runtime_library.into(),
             memory_bytes: 512 << 20,
             timeout: Duration::from_mins(2),
+            markers: MarkerPolicy::default(),
+            fill: Fill::default(),
             max_object_bytes: 512 << 20,
         }
     }

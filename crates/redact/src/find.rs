@@ -3,10 +3,9 @@
 
 use crate::components::{Component, components};
 use crate::error::RedactError;
-use crate::film::Film;
 use crate::model::Detector;
 use crate::redacted::FoundBox;
-use crate::render::{Grey, render_all};
+use crate::render::{Grey, Views};
 use crate::rendition::scale_to;
 
 /// Long side above which a film is looked at from afar instead of at native scale: text that a person
@@ -21,12 +20,15 @@ const NORMAL: usize = 10;
 const SMALL_SIDE: usize = 736;
 
 /// Finds text in every frame.
-pub(crate) fn find(film: &Film, detector: &mut Detector) -> Result<Vec<FoundBox>, RedactError> {
+pub(crate) fn find(
+    views: &mut Views<'_>,
+    detector: &mut Detector,
+) -> Result<Vec<FoundBox>, RedactError> {
     let mut boxes = Vec::new();
-    for frame in 0..film.frames {
+    for frame in 0..views.film().frames {
         let mut found = Vec::new();
-        for view in render_all(film, frame) {
-            look(&view, detector, &mut found)?;
+        for view in views.frame(frame) {
+            look(view, detector, &mut found)?;
         }
         boxes.extend(joined(found).into_iter().map(|c| FoundBox {
             frame: frame as u32,
@@ -35,6 +37,7 @@ pub(crate) fn find(film: &Film, detector: &mut Detector) -> Result<Vec<FoundBox>
             w: (c.right - c.left) as u32,
             h: (c.bottom - c.top) as u32,
             score: c.score,
+            ..FoundBox::default()
         }));
     }
     Ok(boxes)

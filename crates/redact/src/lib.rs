@@ -2,7 +2,8 @@
 //! after it stands the gate. Hostile bytes are parsed in worker processes with hard limits; a worker
 //! that dies, hangs or eats memory costs one object its passage and nothing else.
 //!
-//! Path of one object inside a worker: `decode → render → find → blank → encode → rendition`.
+//! Path of one object inside a worker: `decode → render → find → read → (judge) → blank → encode →
+//! rendition`. `judge` runs in the parent, which knows the patient's identifiers; a worker never does.
 //! Whatever cannot be decoded is an error with a closed code: nothing passes undecoded.
 
 mod config;
@@ -39,6 +40,22 @@ mod find;
 
 mod components;
 
+mod recognise;
+
+mod ink;
+
+mod reading;
+
+mod markers;
+
+mod judge;
+
+mod codes;
+
+mod masks;
+
+mod look;
+
 mod blank;
 
 mod encode;
@@ -50,8 +67,8 @@ pub mod fuzzing;
 
 pub mod phantom;
 
-pub use config::RedactConfig;
+pub use config::{Fill, MarkerPolicy, RedactConfig};
 pub use error::{RedactError, Undecodable};
 pub use pool::Redactor;
-pub use redacted::{FoundBox, Preview, Redacted, RedactedPicture};
+pub use redacted::{Action, Findings, FoundBox, Preview, Redacted, RedactedPicture, Source};
 pub use worker::dispatch_worker;

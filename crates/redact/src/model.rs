@@ -6,6 +6,7 @@ use cloister_onnx::{Bundle, Kind, Runtime, Session, SessionOptions, TrustedHashe
 use serde::Deserialize;
 
 use crate::error::RedactError;
+use crate::recognise::{Recogniser, Recognition};
 
 /// What a `text-detector` bundle says beside what every bundle says.
 #[derive(Debug, Deserialize)]
@@ -17,6 +18,8 @@ struct Spec {
     training_data: String,
     input: Input,
     thresholds: Thresholds,
+    /// Absent: nothing is read, and so nothing stays.
+    recognition: Option<Recognition>,
 }
 
 /// How the net wants its picture.
@@ -40,12 +43,16 @@ pub(crate) struct Thresholds {
     pub(crate) component: f32,
 }
 
+/// What is left of both thresholds on a film that is known to show the patient's identifiers.
+const ALERT: f32 = 0.6;
+
 /// A loaded detector.
 #[derive(Debug)]
 pub(crate) struct Detector {
     session: Session,
     input: Input,
     thresholds: Thresholds,
+    is_alert: bool,
 }
 
 /// Text probability per pixel.
@@ -56,8 +63,11 @@ pub(crate) struct Map {
 }
 
 impl Detector {
-    /// Loads the bundle if it is trusted and unaltered.
-    pub(crate) fn load(bundle: &Path, library: &Path) -> Result<Self, RedactError> {
+    /// Loads the bundle if it is trusted and unaltered, and the net that reads if it holds one.
+    pub(crate) fn load(
+        bundle: &Path,
+        library: &Path,
+    ) -> Result<(Self, Option<Recogniser>), RedactError> {
         let failed = |_| RedactError::StartFailed;
         let trusted = TrustedHashes::compiled_in().map_err(|_| RedactError::StartFailed)?;
         let bundle = Bundle::load(bundle, &trusted).map_err(failed)?;
@@ -82,11 +92,18 @@ impl Detector {
         if session.input_names() != [spec.input.name.clone()] {
             return Err(RedactError::StartFailed);
         }
-        Ok(Self {
+        drop(graph);
+        let recogniser = spec
+            .recognition
+            .map(|how| Recogniser::load(&bundle, how, &runtime))
+            .transpose()?;
+        let detector = Self {
             session,
             input: spec.input,
             thresholds: spec.thresholds,
-        })
+            is_alert: false,
+        };
+        Ok((detector, recogniser))
     }
 
     pub(crate) const fn tile(&self) -> usize {
@@ -97,8 +114,21 @@ impl Detector {
         self.input.tile_overlap_px
     }
 
+    /// Text begins earlier while the detector is alert.
     pub(crate) const fn thresholds(&self) -> Thresholds {
-        self.thresholds
+        if self.is_alert {
+            Thresholds {
+                pixel: self.thresholds.pixel * ALERT,
+                component: self.thresholds.component * ALERT,
+            }
+        } else {
+            self.thresholds
+        }
+    }
+
+    /// Makes the detector alert, or not any more.
+    pub(crate) const fn alert(&mut self, is_alert: bool) {
+        self.is_alert = is_alert;
     }
 
     /// Looks at one tile. Sides that are no multiple of the net's step are padded by repeating the

@@ -4,17 +4,21 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cloister_scrub::KnownIdentifiers;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::RedactConfig;
 use crate::error::RedactError;
+use crate::judge::judge;
 use crate::process::Process;
-use crate::redacted::{FoundBox, Preview, Redacted, RedactedPicture};
+use crate::redacted::{Findings, Preview, Redacted, RedactedPicture};
 use crate::wire::{self, Ask};
 
 struct Job {
     ask: Ask,
     bytes: Vec<u8>,
+    /// Wiped on drop.
+    known: KnownIdentifiers,
     reply: oneshot::Sender<Result<Vec<u8>, RedactError>>,
 }
 
@@ -68,16 +72,22 @@ impl Redactor {
         })
     }
 
-    /// Decodes, finds, blanks and encodes one DICOM object.
+    /// Decodes, finds, reads, blanks and encodes one DICOM object. `known` are its patient's
+    /// identifiers: they are compared with what is read, here and not in the worker, and a marker
+    /// that is one of them does not stay.
     ///
     /// # Errors
     /// [`RedactError`]; the object must then not go on.
-    pub async fn redact(&self, object: Vec<u8>) -> Result<Redacted, RedactError> {
-        let [boxes, rendition, object] = self.ask(Ask::Redact, object).await?;
+    pub async fn redact(
+        &self,
+        object: Vec<u8>,
+        known: &KnownIdentifiers,
+    ) -> Result<Redacted, RedactError> {
+        let [findings, rendition, object] = self.ask(Ask::Redact, object, known).await?;
         Ok(Redacted {
             object,
             rendition,
-            boxes: listed(&boxes)?,
+            findings: listed(&findings)?,
         })
     }
 
@@ -85,11 +95,15 @@ impl Redactor {
     ///
     /// # Errors
     /// [`RedactError`]; the picture must then not go on.
-    pub async fn redact_picture(&self, picture: Vec<u8>) -> Result<RedactedPicture, RedactError> {
-        let [boxes, rendition] = self.ask(Ask::RedactPicture, picture).await?;
+    pub async fn redact_picture(
+        &self,
+        picture: Vec<u8>,
+        known: &KnownIdentifiers,
+    ) -> Result<RedactedPicture, RedactError> {
+        let [findings, rendition] = self.ask(Ask::RedactPicture, picture, known).await?;
         Ok(RedactedPicture {
             rendition,
-            boxes: listed(&boxes)?,
+            findings: listed(&findings)?,
         })
     }
 
@@ -97,21 +111,33 @@ impl Redactor {
     ///
     /// # Errors
     /// [`RedactError`].
-    pub async fn detect(&self, bytes: Vec<u8>) -> Result<Vec<FoundBox>, RedactError> {
-        let [boxes] = self.ask(Ask::Detect, bytes).await?;
-        listed(&boxes)
+    pub async fn detect(
+        &self,
+        bytes: Vec<u8>,
+        known: &KnownIdentifiers,
+    ) -> Result<Findings, RedactError> {
+        let [findings] = self.ask(Ask::Detect, bytes, known).await?;
+        listed(&findings)
     }
 
     /// Renditions before and after: DICOM, PNG or JPEG.
     ///
     /// # Errors
     /// [`RedactError`].
-    pub async fn preview(&self, bytes: Vec<u8>) -> Result<Preview, RedactError> {
-        let [boxes, before, after] = self.ask(Ask::Preview, bytes).await?;
+    pub async fn preview(
+        &self,
+        bytes: Vec<u8>,
+        known: &KnownIdentifiers,
+    ) -> Result<Preview, RedactError> {
+        let [findings, before, after, size] = self.ask(Ask::Preview, bytes, known).await?;
+        let ([width, height], []) = size.as_chunks::<4>() else {
+            return Err(RedactError::Protocol);
+        };
         Ok(Preview {
             before,
             after,
-            boxes: listed(&boxes)?,
+            size: (u32::from_le_bytes(*width), u32::from_le_bytes(*height)),
+            findings: listed(&findings)?,
         })
     }
 
@@ -119,13 +145,20 @@ impl Redactor {
         &self,
         ask: Ask,
         bytes: Vec<u8>,
+        known: &KnownIdentifiers,
     ) -> Result<[Vec<u8>; N], RedactError> {
         if bytes.len() as u64 > self.max_object_bytes {
             return Err(RedactError::TooLarge);
         }
         let (reply, answer) = oneshot::channel();
+        let job = Job {
+            ask,
+            bytes,
+            known: known.clone(),
+            reply,
+        };
         self.jobs
-            .send(Job { ask, bytes, reply })
+            .send(job)
             .await
             .map_err(|_| RedactError::Stopped)?;
         let payload = answer.await.map_err(|_| RedactError::Stopped)??;
@@ -133,8 +166,20 @@ impl Redactor {
     }
 }
 
-fn listed(json: &[u8]) -> Result<Vec<FoundBox>, RedactError> {
+fn listed(json: &[u8]) -> Result<Findings, RedactError> {
     serde_json::from_slice(json).map_err(|_| RedactError::Protocol)
+}
+
+/// Gives a worker its object; what it reads is compared with the patient's identifiers here.
+fn converse(
+    worker: &mut Process,
+    ask: Ask,
+    bytes: Vec<u8>,
+    known: &KnownIdentifiers,
+    config: &RedactConfig,
+) -> Result<(u8, Vec<u8>), RedactError> {
+    let likeness = known.likeness();
+    worker.converse(ask, bytes, |told| judge(told, &likeness, config.markers))
 }
 
 /// One worker thread: takes a job, asks its process, replaces the process when needed.
@@ -151,7 +196,7 @@ fn run(config: &RedactConfig, queue: &Mutex<mpsc::Receiver<Job>>, mut process: O
         }
         let result = match process.take().map_or_else(|| Process::start(config), Ok) {
             Err(error) => Err(error),
-            Ok(mut worker) => match worker.ask(job.ask, job.bytes) {
+            Ok(mut worker) => match converse(&mut worker, job.ask, job.bytes, &job.known, config) {
                 Ok((kind, payload)) => {
                     process = Some(worker).filter(|worker| !worker.is_worn());
                     if kind == wire::DONE {

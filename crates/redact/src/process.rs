@@ -5,8 +5,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::config::RedactConfig;
 use crate::error::RedactError;
+use crate::judge::Verdict;
 use crate::wire::{self, Ask, Begin};
 use crate::worker::{ARGUMENT, max_answer_bytes};
 
@@ -84,6 +87,7 @@ impl Process {
             detector_bundle: config.detector_bundle.clone(),
             runtime_library: config.runtime_library.clone(),
             max_object_bytes: config.max_object_bytes,
+            fill: config.fill,
         };
         let begin = serde_json::to_vec(&begin).map_err(|_| RedactError::StartFailed)?;
         match process.ask(Ask::Begin, begin) {
@@ -95,9 +99,33 @@ impl Process {
         }
     }
 
-    /// Asks and waits. After an error the worker is of no more use.
-    pub(crate) fn ask(&mut self, ask: Ask, payload: Vec<u8>) -> Answer {
+    /// Asks, lets `judge` answer what the worker asks back, and waits for the result. After an error
+    /// the worker is of no more use.
+    pub(crate) fn converse(
+        &mut self,
+        ask: Ask,
+        payload: Vec<u8>,
+        judge: impl Fn(&[u8]) -> Result<Verdict, RedactError>,
+    ) -> Answer {
         self.objects += 1;
+        let mut answer = self.ask(ask, payload)?;
+        // A worker asks once, and once more after its second look.
+        for _ in 0..2 {
+            let (wire::READ, told) = answer else {
+                return Ok(answer);
+            };
+            let verdict = judge(&Zeroizing::new(told))?;
+            let verdict = serde_json::to_vec(&verdict).map_err(|_| RedactError::Protocol)?;
+            answer = self.ask(Ask::Judged, verdict)?;
+        }
+        match answer {
+            (wire::READ, _) => Err(RedactError::Protocol),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Asks and waits. After an error the worker is of no more use.
+    fn ask(&mut self, ask: Ask, payload: Vec<u8>) -> Answer {
         self.questions
             .send((ask, payload))
             .map_err(|_| RedactError::WorkerDied)?;

@@ -2,8 +2,53 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A place where text was found, in pixels of its frame.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What happens to a found place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is blanked.
+    #[default]
+    Redact,
+    /// It is a laterality marker or view label and stays.
+    Keep,
+}
+
+impl Action {
+    /// "redact" or "keep".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Redact => "redact",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+/// Why a place was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The detector saw text.
+    #[default]
+    Text,
+    /// A QR code, or the stripes of a barcode.
+    Code,
+    /// The device is known to write there.
+    Mask,
+}
+
+impl Source {
+    /// "text", "code" or "mask".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Code => "code",
+            Self::Mask => "mask",
+        }
+    }
+}
+
+/// A place where something was found, in pixels of its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct FoundBox {
     /// Frame, from 0.
     pub frame: u32,
@@ -15,8 +60,60 @@ pub struct FoundBox {
     pub w: u32,
     /// Height.
     pub h: u32,
-    /// Highest text probability inside.
+    /// Highest text probability inside; 1 for what is no text.
     pub score: f32,
+    /// What happens to it.
+    pub action: Action,
+    /// Why it was found.
+    pub source: Source,
+}
+
+impl FoundBox {
+    /// Whether it is blanked.
+    pub const fn is_redacted(&self) -> bool {
+        matches!(self.action, Action::Redact)
+    }
+}
+
+/// Everything that was found on a film.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Findings {
+    /// Every place, blanked or kept. In DCT frames whole blocks are blanked.
+    pub boxes: Vec<FoundBox>,
+    /// Boxes whose text holds the patient's own identifiers.
+    pub own_identifiers: u32,
+}
+
+impl Findings {
+    /// How many places were blanked.
+    pub fn redacted(&self) -> usize {
+        self.boxes
+            .iter()
+            .filter(|found| found.is_redacted())
+            .count()
+    }
+
+    /// How many markers and labels stayed.
+    pub fn kept(&self) -> usize {
+        self.boxes.len() - self.redacted()
+    }
+
+    /// Every pair that occurs; metrics have one series each.
+    pub const KINDS: [(Source, Action); 4] = [
+        (Source::Text, Action::Redact),
+        (Source::Text, Action::Keep),
+        (Source::Code, Action::Redact),
+        (Source::Mask, Action::Redact),
+    ];
+
+    /// How many places were found for this reason and had this done to them.
+    pub fn count(&self, source: Source, action: Action) -> usize {
+        self.boxes
+            .iter()
+            .filter(|found| found.source == source && found.action == action)
+            .count()
+    }
 }
 
 /// A DICOM object whose burned-in text is blanked, and its rendition.
@@ -24,7 +121,7 @@ pub struct FoundBox {
 pub struct Redacted {
     pub(crate) object: Vec<u8>,
     pub(crate) rendition: Vec<u8>,
-    pub(crate) boxes: Vec<FoundBox>,
+    pub(crate) findings: Findings,
 }
 
 impl Redacted {
@@ -39,13 +136,17 @@ impl Redacted {
     pub fn rendition(&self) -> &[u8] {
         &self.rendition
     }
-    /// What was blanked; in DCT frames whole blocks are.
-    pub fn boxes(&self) -> &[FoundBox] {
-        &self.boxes
+    /// What was found, in pixels of the original.
+    pub const fn findings(&self) -> &Findings {
+        &self.findings
     }
-    /// Object, rendition and boxes by value.
-    pub fn into_parts(self) -> (Vec<u8>, Vec<u8>, Vec<FoundBox>) {
-        (self.object, self.rendition, self.boxes)
+    /// Every place, blanked or kept.
+    pub fn boxes(&self) -> &[FoundBox] {
+        &self.findings.boxes
+    }
+    /// Object, rendition and findings by value.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<u8>, Findings) {
+        (self.object, self.rendition, self.findings)
     }
 }
 
@@ -53,7 +154,7 @@ impl Redacted {
 #[derive(Debug)]
 pub struct RedactedPicture {
     pub(crate) rendition: Vec<u8>,
-    pub(crate) boxes: Vec<FoundBox>,
+    pub(crate) findings: Findings,
 }
 
 impl RedactedPicture {
@@ -61,9 +162,13 @@ impl RedactedPicture {
     pub fn rendition(&self) -> &[u8] {
         &self.rendition
     }
-    /// What was blanked, in pixels of the original picture.
+    /// What was found, in pixels of the original.
+    pub const fn findings(&self) -> &Findings {
+        &self.findings
+    }
+    /// Every place, blanked or kept.
     pub fn boxes(&self) -> &[FoundBox] {
-        &self.boxes
+        &self.findings.boxes
     }
 }
 
@@ -71,12 +176,17 @@ impl RedactedPicture {
 /// the demo and for tests and never leaves the machine it was made on.
 #[derive(Debug)]
 pub struct Preview {
+    pub(crate) size: (u32, u32),
     pub(crate) before: Vec<u8>,
     pub(crate) after: Vec<u8>,
-    pub(crate) boxes: Vec<FoundBox>,
+    pub(crate) findings: Findings,
 }
 
 impl Preview {
+    /// Width and height of the original, in whose pixels the boxes are.
+    pub const fn size(&self) -> (u32, u32) {
+        self.size
+    }
     /// 8-bit grey PNG of the first frame as it came.
     pub fn before(&self) -> &[u8] {
         &self.before
@@ -85,8 +195,12 @@ impl Preview {
     pub fn after(&self) -> &[u8] {
         &self.after
     }
-    /// What was blanked.
+    /// What was found, in pixels of the original.
+    pub const fn findings(&self) -> &Findings {
+        &self.findings
+    }
+    /// Every place, blanked or kept.
     pub fn boxes(&self) -> &[FoundBox] {
-        &self.boxes
+        &self.findings.boxes
     }
 }

@@ -58,6 +58,32 @@ pub(crate) fn render_all(film: &Film, frame: usize) -> Vec<Grey> {
         .collect()
 }
 
+/// The views of one frame at a time, rendered once for everybody who looks at it.
+pub(crate) struct Views<'f> {
+    film: &'f Film,
+    held: Option<(usize, Vec<Grey>)>,
+}
+
+impl<'f> Views<'f> {
+    pub(crate) const fn of(film: &'f Film) -> Self {
+        Self { film, held: None }
+    }
+
+    pub(crate) const fn film(&self) -> &'f Film {
+        self.film
+    }
+
+    /// Every view of a frame, the meant one first.
+    pub(crate) fn frame(&mut self, frame: usize) -> &[Grey] {
+        if self.held.as_ref().is_none_or(|(held, _)| *held != frame) {
+            // The views before go first: both together are twice the memory.
+            self.held = None;
+            self.held = Some((frame, render_all(self.film, frame)));
+        }
+        self.held.as_ref().map_or(&[], |(_, views)| views)
+    }
+}
+
 fn grey(film: &Film, pixels: Vec<u8>) -> Grey {
     Grey {
         width: film.width,

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Fill;
 use crate::error::{RedactError, Undecodable};
 
 /// First message to a worker, JSON.
@@ -13,6 +14,7 @@ pub(crate) struct Begin {
     pub(crate) detector_bundle: std::path::PathBuf,
     pub(crate) runtime_library: std::path::PathBuf,
     pub(crate) max_object_bytes: u64,
+    pub(crate) fill: Fill,
 }
 
 /// What a worker is asked.
@@ -23,6 +25,8 @@ pub(crate) enum Ask {
     RedactPicture = 3,
     Detect = 4,
     Preview = 5,
+    /// The parent's answer to [`READ`]: JSON of a verdict.
+    Judged = 6,
 }
 
 impl Ask {
@@ -33,6 +37,7 @@ impl Ask {
             Self::RedactPicture,
             Self::Detect,
             Self::Preview,
+            Self::Judged,
         ]
         .into_iter()
         .find(|ask| *ask as u8 == kind)
@@ -41,6 +46,9 @@ impl Ask {
 
 /// Kind byte of an answer that worked; others are error codes.
 pub(crate) const DONE: u8 = 0;
+
+/// Kind byte of an answer that is none yet: what the boxes say, for the parent to judge.
+pub(crate) const READ: u8 = 200;
 
 /// Every error a worker can report, by its number on the wire.
 const ERRORS: [RedactError; 12] = [

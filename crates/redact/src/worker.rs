@@ -11,15 +11,21 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use crate::decode::MAX_SAMPLE_BYTES;
 use crate::error::{RedactError, Undecodable};
 use crate::film::Film;
+use crate::judge;
+use crate::look::{self, Judge, Tools};
+use crate::masks::Masks;
 use crate::model::Detector;
+use crate::reading::Reading;
 use crate::redacted::FoundBox;
 use crate::wire::{self, Ask, Begin};
-use crate::{blank, decode, encode, find, picture, rendition};
+use crate::{blank, decode, encode, picture, rendition};
 
 /// The hidden argument.
 pub(crate) const ARGUMENT: &str = "__worker";
 /// Largest first message.
 const MAX_BEGIN_BYTES: u64 = 64 << 10;
+/// Largest answer to what the boxes say.
+const MAX_VERDICT_BYTES: u64 = 16 << 20;
 /// Files a worker may have open: three pipes, bundle, library and what loading it needs.
 const MAX_FILES: u64 = 32;
 
@@ -70,28 +76,30 @@ fn work(memory_bytes: u64, cpu_seconds: u64) -> Result<(), RedactError> {
     if Ask::of(kind) != Some(Ask::Begin) {
         return Err(RedactError::Protocol);
     }
-    let mut detector = match Detector::load(&begin.detector_bundle, &begin.runtime_library) {
-        Ok(detector) => {
+    let loaded = Detector::load(&begin.detector_bundle, &begin.runtime_library)
+        .and_then(|nets| Ok((nets, Masks::load()?)));
+    let mut tools = match loaded {
+        Ok(((detector, recogniser), masks)) => {
             wire::write(&mut output, wire::DONE, &[]).map_err(broken)?;
-            detector
+            Tools {
+                detector,
+                recogniser,
+                masks,
+                fill: begin.fill,
+            }
         }
         Err(error) => {
             wire::write(&mut output, wire::error_to_kind(error), &[]).map_err(broken)?;
             return Err(error);
         }
     };
-    serve(
-        &mut input,
-        &mut output,
-        &mut detector,
-        begin.max_object_bytes,
-    )
+    serve(&mut input, &mut output, &mut tools, begin.max_object_bytes)
 }
 
 fn serve(
     input: &mut impl Read,
     output: &mut impl Write,
-    detector: &mut Detector,
+    tools: &mut Tools,
     max_bytes: u64,
 ) -> Result<(), RedactError> {
     loop {
@@ -99,9 +107,19 @@ fn serve(
         let Ok((kind, payload)) = wire::read(input, max_bytes) else {
             return Ok(());
         };
+        let mut judge = |boxes: &[FoundBox], readings: &[Reading]| {
+            let told = judge::told(boxes, readings)?;
+            wire::write(output, wire::READ, &told).map_err(|_| RedactError::Protocol)?;
+            let (kind, verdict) =
+                wire::read(input, MAX_VERDICT_BYTES).map_err(|_| RedactError::Protocol)?;
+            if Ask::of(kind) != Some(Ask::Judged) {
+                return Err(RedactError::Protocol);
+            }
+            serde_json::from_slice(&verdict).map_err(|_| RedactError::Protocol)
+        };
         let answer = match Ask::of(kind) {
             // Codecs and parsers panic on some malformed data: that is an answer, not the end.
-            Some(ask) => catch_unwind(AssertUnwindSafe(|| answer(ask, payload, detector)))
+            Some(ask) => catch_unwind(AssertUnwindSafe(|| answer(ask, payload, tools, &mut judge)))
                 .unwrap_or(Err(RedactError::Undecodable(Undecodable::Codec))),
             None => Err(RedactError::Protocol),
         };
@@ -119,8 +137,17 @@ pub(crate) const fn max_answer_bytes(max_object_bytes: u64) -> u64 {
 }
 
 /// The steps in order.
-fn answer(ask: Ask, bytes: Vec<u8>, detector: &mut Detector) -> Result<Vec<u8>, RedactError> {
+fn answer(
+    ask: Ask,
+    bytes: Vec<u8>,
+    tools: &mut Tools,
+    judge: &mut Judge<'_>,
+) -> Result<Vec<u8>, RedactError> {
     let (object, mut film) = open(ask, &bytes)?;
+    let masked = object
+        .as_ref()
+        .map(|object| tools.masks.places(object, &film))
+        .unwrap_or_default();
     // From here on the samples are what is held, and a compressed object's own frames.
     drop(bytes);
     let before = if ask == Ask::Preview {
@@ -129,12 +156,14 @@ fn answer(ask: Ask, bytes: Vec<u8>, detector: &mut Detector) -> Result<Vec<u8>, 
         Vec::new()
     };
     // Every frame, every view: a name on frame 7 is a name.
-    let boxes = film.snapped(find::find(&film, detector)?);
-    let listed = list(&boxes)?;
+    let findings = look::look(&film, masked, tools, judge)?;
+    let listed = serde_json::to_vec(&findings).map_err(|_| RedactError::EncodeFailed)?;
     if ask == Ask::Detect {
         return Ok(wire::join(&[&listed]));
     }
-    blank::blank(&mut film, &boxes);
+    let mut boxes = findings.boxes;
+    boxes.retain(FoundBox::is_redacted);
+    blank::blank(&mut film, &boxes, tools.fill);
     let (object, encoded) = match (ask, object) {
         (Ask::Redact, Some(object)) => (None, encode::encode(object, &mut film, &boxes)?),
         (_, object) => (object, Vec::new()),
@@ -144,7 +173,10 @@ fn answer(ask: Ask, bytes: Vec<u8>, detector: &mut Detector) -> Result<Vec<u8>, 
     match (ask, object) {
         (Ask::Redact, None) => Ok(wire::join(&[&listed, &after, &encoded])),
         (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),
-        (Ask::Preview, _) => Ok(wire::join(&[&listed, &before, &after])),
+        (Ask::Preview, _) => {
+            let size = [film.width as u32, film.height as u32].map(u32::to_le_bytes);
+            Ok(wire::join(&[&listed, &before, &after, &size.concat()]))
+        }
         _ => Err(RedactError::Protocol),
     }
 }
@@ -152,7 +184,7 @@ fn answer(ask: Ask, bytes: Vec<u8>, detector: &mut Detector) -> Result<Vec<u8>, 
 fn open(ask: Ask, bytes: &[u8]) -> Result<(Option<DefaultDicomObject>, Film), RedactError> {
     let is_picture = picture::format_of(bytes).is_some();
     match ask {
-        Ask::Begin => Err(RedactError::Protocol),
+        Ask::Begin | Ask::Judged => Err(RedactError::Protocol),
         Ask::RedactPicture => Ok((None, picture::decode(bytes)?)),
         Ask::Detect | Ask::Preview if is_picture => Ok((None, picture::decode(bytes)?)),
         Ask::Redact | Ask::Detect | Ask::Preview => {
@@ -162,8 +194,4 @@ fn open(ask: Ask, bytes: &[u8]) -> Result<(Option<DefaultDicomObject>, Film), Re
             Ok((Some(object), film))
         }
     }
-}
-
-fn list(boxes: &[FoundBox]) -> Result<Vec<u8>, RedactError> {
-    serde_json::to_vec(boxes).map_err(|_| RedactError::EncodeFailed)
 }

@@ -18,6 +18,9 @@ mod bounds;
 #[path = "films/codecs.rs"]
 mod codecs;
 
+#[path = "films/markers.rs"]
+mod markers;
+
 #[path = "films/real.rs"]
 mod real;
 
@@ -54,6 +57,19 @@ const TESTS: &[Test] = &[
     (
         "the_object_describes_its_new_pixels",
         text::the_object_describes_its_new_pixels,
+    ),
+    ("markers_stay_and_names_go", markers::stay_and_names_go),
+    (
+        "markers_go_by_policy_and_where_they_are_the_patients_name",
+        markers::go_by_policy_and_where_they_are_the_patients_name,
+    ),
+    (
+        "markers_with_anything_beside_them_go",
+        markers::with_anything_beside_them_go,
+    ),
+    (
+        "markers_are_read_at_any_quarter_turn_and_dark_on_light",
+        markers::are_read_at_any_quarter_turn_and_dark_on_light,
     ),
     (
         "real_films_lose_every_word_of_the_ground_truth",

@@ -4,6 +4,8 @@
 
 mod kind;
 
+mod alike;
+
 mod known;
 
 mod needle;
@@ -20,6 +22,7 @@ mod detect;
 
 mod text;
 
+pub use alike::Likeness;
 pub use kind::Kind;
 pub use known::KnownIdentifiers;
 pub use needle::is_placeholder_date;

@@ -16,6 +16,10 @@ pub(super) struct Redact {
     runtime_library: Option<PathBuf>,
     #[serde(default = "one")]
     workers: usize,
+    #[serde(default = "keep")]
+    markers: String,
+    #[serde(default = "background")]
+    fill: String,
     #[serde(default = "half_gib")]
     memory_bytes: u64,
     #[serde(default = "two_minutes_ms")]
@@ -33,6 +37,14 @@ impl Redact {
         Ok(RedactConfig {
             workers: positive("redact.workers", self.workers)?,
             memory_bytes: positive("redact.memory_bytes", self.memory_bytes)?,
+            markers: self
+                .markers
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.markers", reason))?,
+            fill: self
+                .fill
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.fill", reason))?,
             timeout: millis("redact.timeout_ms", self.timeout_ms)?,
             ..RedactConfig::at(exe, base.join(self.detector_bundle), runtime_library)
         })
@@ -41,6 +53,12 @@ impl Redact {
 
 const fn one() -> usize {
     1
+}
+fn keep() -> String {
+    "keep".to_owned()
+}
+fn background() -> String {
+    "background".to_owned()
 }
 const fn half_gib() -> u64 {
     512 << 20

@@ -1,4 +1,5 @@
 use cloister_deid::{Policy, ProfileOption};
+use cloister_redact::MarkerPolicy;
 
 use super::Config;
 
@@ -62,6 +63,8 @@ fn what_cannot_be_used_is_named() {
             "[study]\nurgency = \"soon\"\n[redact]",
             "study.urgency",
         ),
+        ("[redact]", "[redact]\nmarkers = \"some\"", "redact.markers"),
+        ("[redact]", "[redact]\nfill = \"red\"", "redact.fill"),
         ("[keys]", "[receive]\nae_titles = []\n[keys]", "ae_titles"),
         (
             "[keys]",
@@ -174,7 +177,12 @@ modality = "DX"
 referring_physician = "Doe^*"
 recipient = "group:b"
 "#;
-    let config = load(&format!("{GOOD}{more}")).unwrap();
+    let good = GOOD.replace(
+        "[redact]",
+        "[redact]\nmarkers = \"redact\"\nfill = \"solid\"",
+    );
+    let config = load(&format!("{good}{more}")).unwrap();
+    assert_eq!(config.redact.markers, MarkerPolicy::Redact);
     assert_eq!(config.spool.max_bytes, Some(7));
     assert_eq!((config.keep.forwarded_ms, config.operators.len()), (0, 1));
     assert!(config.routes.looks_at_tags());

@@ -11,6 +11,7 @@ use cloister_proto::v1::ReasonCode;
 use cloister_scrub::KnownIdentifiers;
 
 use super::{CleanFilm, Cleaner, Facts, picture_uid};
+use crate::metric;
 
 /// Issuer under which identifiers of films by `Generate` get their pseudonyms when the film names
 /// none.
@@ -48,8 +49,9 @@ impl Cleaner {
         let (bytes, sop_instance_uid, facts, own) =
             deidentified.await.map_err(|_| ReasonCode::GuardFailed)??;
 
-        let redacted = redactor.redact(bytes).await.map_err(redact_reason)?;
-        let (object, png, boxes) = redacted.into_parts();
+        let redacted = redactor.redact(bytes, &own).await.map_err(redact_reason)?;
+        let (object, png, findings) = redacted.into_parts();
+        metric::findings(&findings);
 
         // The gate reads the encoded bytes again: it trusts neither step before it, but it has to know
         // what the policy keeps.
@@ -65,7 +67,7 @@ impl Cleaner {
             CleanFilm {
                 sop_instance_uid,
                 png,
-                redacted_boxes: count(boxes.len()),
+                redacted_boxes: count(findings.redacted()),
             },
             Some(facts),
         ))
@@ -74,16 +76,19 @@ impl Cleaner {
     pub(super) async fn clean_picture(
         &self,
         picture: Bytes,
+        known: &KnownIdentifiers,
     ) -> Result<(CleanFilm, Option<Facts>), ReasonCode> {
         let redactor = self.redactor.as_ref().ok_or(ReasonCode::GuardFailed)?;
         let redacted = redactor
-            .redact_picture(picture.into())
+            // A picture has no header: the films of the same request are all that is known.
+            .redact_picture(picture.into(), known)
             .await
             .map_err(redact_reason)?;
+        metric::findings(redacted.findings());
         let film = CleanFilm {
             sop_instance_uid: picture_uid(),
             png: redacted.rendition().to_vec(),
-            redacted_boxes: count(redacted.boxes().len()),
+            redacted_boxes: count(redacted.findings().redacted()),
         };
         Ok((film, None))
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use cloister_deid::{Deidentifier, Policy};
 use cloister_dicom_scp::control::StudyRow;
 use cloister_log::durable;
 use cloister_proto::v1::Suite;
@@ -219,7 +220,10 @@ pub(super) async fn pictures(
     let Some(file) = films.files.first() else {
         return Ok(());
     };
-    let preview = match redactor.preview(file.clone()).await {
+    let known = Deidentifier::new(Policy::basic())
+        .identifiers(file)
+        .unwrap_or_default();
+    let preview = match redactor.preview(file.clone(), &known).await {
         Ok(preview) => preview,
         Err(error) => return narrator.detail(format!("no picture of this film: {}", error.code())),
     };
@@ -230,11 +234,12 @@ pub(super) async fn pictures(
     narrator.out.emit(&json!({
         "step": "pictures",
         "file": path,
-        "boxes": preview.boxes().len(),
+        "boxes": preview.findings().redacted(),
+        "kept": preview.findings().kept(),
     }))?;
     narrator.detail(format!(
         "{} place(s) with text were blanked",
-        preview.boxes().len()
+        preview.findings().redacted()
     ))?;
     narrator.detail(format!(
         "saved {} (left: as sent, right: as anybody else saw it)",

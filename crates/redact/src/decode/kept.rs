@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{decode, forget_samples, frames, parse, tests};
 use crate::blank;
+use crate::config::Fill;
 use crate::encode::encode;
 use crate::error::RedactError;
 use crate::film::{Family, Film};
@@ -67,8 +68,9 @@ fn keeps(object: DefaultDicomObject, before: &Film) {
         w: film.width as u32 / 5 + 1,
         h: film.height as u32 / 9 + 1,
         score: 1.0,
+        ..FoundBox::default()
     }]);
-    blank::blank(&mut film, &boxes);
+    blank::blank(&mut film, &boxes, Fill::default());
     let written = parse(&encode(bare, &mut film, &boxes).unwrap()).unwrap();
     let after = decode(&written).unwrap();
     assert!(

@@ -11,6 +11,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::tests::numbers;
 use super::{decode, forget_samples, frames, parse};
+use crate::config::Fill;
 use crate::encode::encode;
 use crate::error::{RedactError, Undecodable};
 use crate::film::Film;
@@ -177,6 +178,7 @@ fn found(frame: u32) -> FoundBox {
         w: 21,
         h: 12,
         score: 1.0,
+        ..FoundBox::default()
     }
 }
 
@@ -186,7 +188,7 @@ pub(super) fn redact(mut object: DefaultDicomObject, frame: u32) -> (Film, Defau
     forget_samples(&mut object, &before);
     let mut film = before.clone();
     let boxes = film.snapped(vec![found(frame)]);
-    blank::blank(&mut film, &boxes);
+    blank::blank(&mut film, &boxes, Fill::default());
     let bytes = encode(object, &mut film, &boxes).unwrap();
     let written = parse(&bytes).unwrap();
     let after = decode(&written).unwrap();
@@ -621,7 +623,7 @@ fn damaged_objects_of_each_codec_are_decoded_or_refused() {
                 let object = parse(&bytes)?;
                 let mut film = decode(&object)?;
                 let boxes = film.snapped(vec![found(0)]);
-                blank::blank(&mut film, &boxes);
+                blank::blank(&mut film, &boxes, Fill::default());
                 encode(object, &mut film, &boxes)
             });
             match result {

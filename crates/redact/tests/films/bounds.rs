@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloister_redact::phantom::{Phantom, PhantomSpec};
 use cloister_redact::{RedactError, Redactor};
 
-use crate::support::{Film, code, config, small_film, wait};
+use crate::support::{Film, code, config, nobody, small_film, wait};
 
 /// A worker that goes wrong in its first life and is the real one in its second.
 fn faulty(folder: &Path, fault: &str) -> PathBuf {
@@ -38,8 +38,8 @@ fn first_life_then_real(fault: &str) -> (&'static str, &'static str) {
     config.timeout = Duration::from_secs(5);
     let pool = Redactor::start(config).unwrap();
     (
-        code(wait(pool.redact(small_film(1)))),
-        code(wait(pool.redact(small_film(2)))),
+        code(wait(pool.redact(small_film(1), &nobody()))),
+        code(wait(pool.redact(small_film(2), &nobody()))),
     )
 }
 
@@ -69,8 +69,11 @@ pub(crate) fn a_worker_that_wants_too_much_memory_dies_alone() {
     (phantom.width, phantom.height) = (10_000, 5_000);
     let mut film = Film::of(phantom);
     film.frames = vec![vec![7; 100_000_000]; 2];
-    assert_eq!(code(wait(pool.redact(film.encode()))), "worker_died");
-    assert_eq!(code(wait(pool.redact(small_film(2)))), "ok");
+    assert_eq!(
+        code(wait(pool.redact(film.encode(), &nobody()))),
+        "worker_died"
+    );
+    assert_eq!(code(wait(pool.redact(small_film(2), &nobody()))), "ok");
 }
 
 pub(crate) fn damaged_files_are_answered_with_closed_codes() {
@@ -99,7 +102,7 @@ pub(crate) fn damaged_files_are_answered_with_closed_codes() {
                 bytes[at] = next(256) as u8;
             }
         }
-        match wait(pool.detect(bytes)) {
+        match wait(pool.detect(bytes, &nobody())) {
             Ok(_) => {}
             Err(RedactError::WorkerDied | RedactError::TimedOut | RedactError::Protocol) => {
                 panic!("round {round}: the worker did not survive");
@@ -108,12 +111,15 @@ pub(crate) fn damaged_files_are_answered_with_closed_codes() {
         }
     }
     assert!(refused > 40, "{refused}");
-    assert_eq!(code(wait(pool.redact(Vec::new()))), "undecodable_malformed");
     assert_eq!(
-        code(wait(pool.redact_picture(good.clone()))),
+        code(wait(pool.redact(Vec::new(), &nobody()))),
+        "undecodable_malformed"
+    );
+    assert_eq!(
+        code(wait(pool.redact_picture(good.clone(), &nobody()))),
         "undecodable_not_a_picture"
     );
-    assert_eq!(code(wait(pool.redact(good))), "ok");
+    assert_eq!(code(wait(pool.redact(good, &nobody()))), "ok");
 }
 
 pub(crate) fn an_altered_bundle_stops_the_start() {

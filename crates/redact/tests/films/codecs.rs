@@ -8,7 +8,7 @@ use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use crate::support::{Film, code, config, data, pool, small_film, wait};
+use crate::support::{Film, code, config, data, nobody, pool, small_film, wait};
 
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
 
@@ -65,7 +65,7 @@ pub(crate) fn of_a_jpeg_only_the_frame_with_text_changes() {
     let plain = Phantom::draw(&spec);
     let marked = Phantom::draw(&spec.with_text(&["DOE^JANE"]));
     let (film, frames) = jpeg(&[plain.clone(), marked.clone(), plain]);
-    let redacted = wait(pool().redact(film)).unwrap();
+    let redacted = wait(pool().redact(film, &nobody())).unwrap();
     assert!(redacted.boxes().iter().any(|found| found.frame == 1));
     assert!(
         redacted
@@ -122,7 +122,7 @@ pub(crate) fn damaged_frames_of_every_codec_are_answered() {
                 let at = good.len() / 3 + next(good.len() - good.len() / 3);
                 bytes[at] = next(256) as u8;
             }
-            match wait(pool.detect(bytes)) {
+            match wait(pool.detect(bytes, &nobody())) {
                 Ok(_) => decoded += 1,
                 Err(RedactError::WorkerDied | RedactError::TimedOut) => died += 1,
                 Err(RedactError::Protocol) => panic!("{name}: a worker spoke nonsense"),
@@ -131,7 +131,7 @@ pub(crate) fn damaged_frames_of_every_codec_are_answered() {
         }
     }
     println!("  {decoded} decoded, {refused} refused, {died} workers lost");
-    assert_eq!(code(wait(pool.redact(small_film(2)))), "ok");
+    assert_eq!(code(wait(pool.redact(small_film(2), &nobody()))), "ok");
 }
 
 pub(crate) fn a_large_film_needs_no_more_than_half_a_gigabyte() {
@@ -148,5 +148,5 @@ pub(crate) fn a_large_film_needs_no_more_than_half_a_gigabyte() {
             .flat_map(|at| ((at / 4288 + at % 4288) as u16 / 2).to_le_bytes())
             .collect(),
     ];
-    assert_eq!(code(wait(pool.redact(film.encode()))), "ok");
+    assert_eq!(code(wait(pool.redact(film.encode(), &nobody()))), "ok");
 }

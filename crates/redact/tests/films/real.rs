@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{code, data, is_inside, pool, wait};
+use crate::support::{code, data, is_inside, nobody, pool, wait};
 
 /// The chest film whose ground truth the acceptance test names.
 const FILM: &str = "0_ORIGINAL_compressed.dcm";
@@ -22,7 +22,7 @@ pub(crate) fn films_lose_every_word_of_the_ground_truth() {
         };
         let start = Instant::now();
         let bytes = std::fs::read(folder.join("presidio").join(file)).unwrap();
-        let boxes = wait(pool.detect(bytes)).unwrap();
+        let boxes = wait(pool.detect(bytes, &nobody())).unwrap().boxes;
         println!(
             "  {file}: {} boxes, {} ms",
             boxes.len(),
@@ -57,7 +57,7 @@ pub(crate) fn films_of_every_codec_pass_the_pool() {
         "torchxrayvision/Fake_MONOHR1.dcm",
     ] {
         let start = Instant::now();
-        let result = wait(pool.redact(std::fs::read(folder.join(file)).unwrap()));
+        let result = wait(pool.redact(std::fs::read(folder.join(file)).unwrap(), &nobody()));
         println!("  {file}: {} ms", start.elapsed().as_millis());
         assert_eq!(code(result), "ok", "{file}");
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_redact::phantom::Phantom;
 use cloister_redact::{FoundBox, RedactConfig, RedactError, Redactor};
+use cloister_scrub::KnownIdentifiers;
 use dicom_core::value::PrimitiveValue;
 use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::tags;
@@ -120,9 +121,16 @@ pub(crate) fn pixels(object: &[u8]) -> Vec<u8> {
         .into_owned()
 }
 
+/// A patient of whom nothing is known.
+pub(crate) fn nobody() -> KnownIdentifiers {
+    KnownIdentifiers::new()
+}
+
+/// Whether a pixel is blanked.
 pub(crate) fn is_inside(boxes: &[FoundBox], frame: u32, x: u32, y: u32) -> bool {
     boxes
         .iter()
+        .filter(|b| b.is_redacted())
         .any(|b| b.frame == frame && (b.x..b.x + b.w).contains(&x) && (b.y..b.y + b.h).contains(&y))
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use cloister_redact::phantom::{BurnedText, Phantom, PhantomSpec};
 use dicom_dictionary_std::tags;
 
-use crate::support::{Film, is_inside, pixels, pool, wait};
+use crate::support::{Film, is_inside, nobody, pixels, pool, wait};
 
 fn line(line: &str, x: u32, y: u32, height: u32, grey: f32) -> BurnedText {
     BurnedText {
@@ -58,7 +58,7 @@ pub(crate) fn is_blanked_and_nothing_else_changes() {
             "MONOCHROME2",
             vec![
                 line("PHANTOM^PETRA", 500, 640, 35, 1.0),
-                line("R", 60, 60, 90, 1.0),
+                line("RJ7", 60, 60, 90, 1.0),
             ],
         ),
     ];
@@ -70,7 +70,7 @@ pub(crate) fn is_blanked_and_nothing_else_changes() {
         let mut film = Film::of(Phantom::draw(&spec));
         film.photometric = photometric;
         let start = Instant::now();
-        let redacted = wait(pool.redact(film.encode())).unwrap();
+        let redacted = wait(pool.redact(film.encode(), &nobody())).unwrap();
         println!(
             "  {side}²: {} boxes, {} ms",
             redacted.boxes().len(),
@@ -106,7 +106,7 @@ pub(crate) fn films_without_text_stay_almost_whole() {
     for (seed, side) in [(21, 512), (22, 1024), (23, 2000)] {
         let film = Film::of(Phantom::draw(&PhantomSpec::square(seed, side)));
         let start = Instant::now();
-        let boxes = wait(pool.detect(film.encode())).unwrap();
+        let boxes = wait(pool.detect(film.encode(), &nobody())).unwrap().boxes;
         let blanked: u32 = boxes.iter().map(|b| b.w * b.h).sum();
         println!(
             "  {side}²: {} boxes, {} ms",
@@ -124,7 +124,7 @@ pub(crate) fn on_one_frame_of_many_is_found() {
     let ink = marked.ink[0];
     let mut film = Film::of(plain.clone());
     film.frames = vec![plain.bytes(), plain.bytes(), marked.bytes(), plain.bytes()];
-    let redacted = wait(pool().redact(film.encode())).unwrap();
+    let redacted = wait(pool().redact(film.encode(), &nobody())).unwrap();
     let (x, y, w, h) = ink;
     for (px, py) in [
         (x, y),
@@ -168,7 +168,7 @@ pub(crate) fn outside_the_window_is_found() {
     }
     let mut film = Film::of(marked);
     film.window = Some(("1200", "2400"));
-    let redacted = wait(pool().redact(film.encode())).unwrap();
+    let redacted = wait(pool().redact(film.encode(), &nobody())).unwrap();
     assert!(!inked.is_empty());
     let left = inked
         .iter()
@@ -184,7 +184,7 @@ pub(crate) fn on_a_picture_is_blanked() {
     let picture = image::GrayImage::from_raw(600, 600, phantom.samples_8bit()).unwrap();
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
-    let redacted = wait(pool().redact_picture(png.into_inner())).unwrap();
+    let redacted = wait(pool().redact_picture(png.into_inner(), &nobody())).unwrap();
     let after = image::load_from_memory(redacted.rendition())
         .unwrap()
         .into_luma8();
@@ -204,7 +204,7 @@ pub(crate) fn on_a_picture_is_blanked() {
 
 pub(crate) fn the_object_describes_its_new_pixels() {
     let film = Film::of(Phantom::draw(&PhantomSpec::square(61, 1100)));
-    let redacted = wait(pool().redact(film.encode())).unwrap();
+    let redacted = wait(pool().redact(film.encode(), &nobody())).unwrap();
     let object = dicom_object::from_reader(redacted.object()).unwrap();
     let text = |tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
     assert_eq!(object.meta().transfer_syntax(), "1.2.840.10008.1.2.1");
