@@ -3,8 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::config::Fill;
 use crate::decode::{decode, forget_samples, parse};
-use crate::redacted::FoundBox;
+use crate::redacted::{Action, FoundBox, Source};
 use crate::{blank, encode};
 
 /// Native, run-length, JPEG of every process, JPEG-LS, JPEG 2000, HTJ2K, JPEG XL, deflated frames.
@@ -202,9 +203,16 @@ pub fn pixels(data: &[u8]) {
         w: 5.min(film.width as u32),
         h: 4.min(film.height as u32),
         score: 1.0,
+        action: Action::Redact,
+        source: Source::Text,
     }]);
     let mut blanked = film.clone();
-    blank::blank(&mut blanked, &boxes);
+    let fill = if at % 2 == 0 {
+        Fill::Background
+    } else {
+        Fill::Solid
+    };
+    blank::blank(&mut blanked, &boxes, fill);
     let Ok(encoded) = encode::encode(object, &mut blanked, &boxes) else {
         return;
     };

@@ -113,12 +113,15 @@ pub(crate) fn with_anything_beside_them_go() {
     }
 }
 
+/// Where a pixel of the turned film comes from.
+type Origin = fn(usize, usize) -> (usize, usize);
+
 pub(crate) fn are_read_at_any_quarter_turn_and_dark_on_light() {
     let spec = spec(74, &[("PA", 60, 60, 35)]);
     let plain = Phantom::draw(&spec);
     let known = nobody();
     let pool = pool();
-    let turned: [(&str, fn(usize, usize) -> (usize, usize)); 3] = [
+    let turned: [(&str, Origin); 3] = [
         ("upwards", |x, y| (1023 - y, x)),
         ("downwards", |x, y| (y, 1023 - x)),
         ("over head", |x, y| (1023 - x, 1023 - y)),
