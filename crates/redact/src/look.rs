@@ -44,7 +44,7 @@ pub(crate) fn look(
         }
     }
     boxes.extend(masked);
-    let mut readings = read(views, &boxes, tools)?;
+    let mut readings = read(views, &boxes, tools);
     let mut verdict = judge(&boxes, &readings)?;
     if verdict.own > 0 {
         tools.detector.alert(true);
@@ -52,7 +52,7 @@ pub(crate) fn look(
         tools.detector.alert(false);
         fresh.retain(|found| !boxes.iter().any(|known| holds(known, found)));
         if !fresh.is_empty() {
-            readings.extend(read(views, &fresh, tools)?);
+            readings.extend(read(views, &fresh, tools));
             boxes.extend(fresh);
             verdict = judge(&boxes, &readings)?;
         }
@@ -85,15 +85,14 @@ pub(crate) fn look(
     })
 }
 
-fn read(
-    views: &mut Views<'_>,
-    boxes: &[FoundBox],
-    tools: &mut Tools,
-) -> Result<Vec<Reading>, RedactError> {
-    match &mut tools.recogniser {
-        Some(recogniser) => reading::read(views, boxes, recogniser),
-        None => Ok(vec![Reading::default(); boxes.len()]),
-    }
+/// What cannot be read, for want of memory too, is unread: it is blanked, and no reason to hold the
+/// film back.
+fn read(views: &mut Views<'_>, boxes: &[FoundBox], tools: &mut Tools) -> Vec<Reading> {
+    let read = match &mut tools.recogniser {
+        Some(recogniser) => reading::read(views, boxes, recogniser).ok(),
+        None => None,
+    };
+    read.unwrap_or_else(|| vec![Reading::default(); boxes.len()])
 }
 
 fn holds(outer: &FoundBox, inner: &FoundBox) -> bool {
