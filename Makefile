@@ -40,10 +40,10 @@ soak: setup-test ## Twenty kill runs
 	$(BUILD)
 	CLOISTER_KILL_RUNS=20 $(CARGO) test --locked -p cloister-tests --test kill -- --nocapture
 
-conformance: setup-test ## The whole conformance suite against our DICOM port (about 4 minutes)
+conformance: setup-test ## The whole conformance suite against our DICOM port (about 2 minutes)
 	$(BUILD)
 	.venv/bin/python conformance/selftest.py
-	.venv/bin/python conformance/receivers.py run cloister --binaries target/debug --jobs 4
+	.venv/bin/python conformance/receivers.py run cloister --binaries target/debug --jobs 2
 
 scoreboard: setup-test ## The suite against every receiver found here; writes conformance/SCOREBOARD.md
 	$(BUILD)

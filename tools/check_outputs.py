@@ -230,16 +230,17 @@ def complaints(path: Path) -> set[str] | None:
 
 def complaints_again(data_set: Dataset) -> set[str] | None:
     """The same for what dciodvfy cannot read as it came (deflated, without file meta information), as
-    pydicom writes it in Explicit VR Little Endian; two bytes stand for pixels that are compressed, or
-    wider than dciodvfy can read."""
+    pydicom writes it in Explicit VR Little Endian; two bytes stand for pixels that are compressed, and
+    none for pixels of more than 16 bits, at which dciodvfy ends with an assertion."""
     plain = pydicom.Dataset(data_set)
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = data_set.get("SOPClassUID", "")
     meta.MediaStorageSOPInstanceUID = data_set.get("SOPInstanceUID", "")
     plain.file_meta = meta
-    wide = (plain.get("BitsAllocated") or 0) > 16
-    if plain.get("PixelData") is not None and (wide or plain["PixelData"].is_undefined_length):
+    if (plain.get("BitsAllocated") or 0) > 16:
+        plain.pop("PixelData", None)
+    if plain.get("PixelData") is not None and plain["PixelData"].is_undefined_length:
         plain["PixelData"] = pydicom.DataElement(0x7FE00010, "OW", b"\0\0")
     with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
         try:

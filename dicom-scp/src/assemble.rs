@@ -67,12 +67,12 @@ impl Assembled {
     }
 
     /// The Part 10 file as it was received, read. Its bytes are gone then: a film is large, and the next
-    /// steps need room for others of its size.
+    /// step needs the room.
     ///
     /// # Errors
     /// As [`cloister_deid::read`].
-    pub(crate) fn read(&mut self) -> Result<DefaultDicomObject, DeidError> {
-        cloister_deid::read(&std::mem::take(&mut self.encoded))
+    pub(crate) fn read(self) -> Result<DefaultDicomObject, DeidError> {
+        cloister_deid::read(&self.encoded)
     }
 }
 

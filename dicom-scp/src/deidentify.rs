@@ -103,10 +103,10 @@ pub(crate) async fn deidentify(gateway: &Gateway, object: Id) -> Result<Deidenti
     let (deidentifier, receive) = (gateway.deidentifier.clone(), gateway.receive.clone());
     // Reads and parses: not on the threads that answer modalities. A panic costs this object.
     let task = tokio::task::spawn_blocking(move || {
-        let mut assembled = Assembled::open(&spool, object)?;
+        let assembled = Assembled::open(&spool, object)?;
         let session = vault.session();
         let issuer = receive.issuer_of(assembled.calling());
-        let deidentified = one(&deidentifier, &mut assembled, issuer, &session)?;
+        let deidentified = one(&deidentifier, assembled, issuer, &session)?;
         session.commit().map_err(|error| {
             tracing::error!(%error, "The vault cannot record pseudonyms.");
             Later::Vault
@@ -126,10 +126,11 @@ pub(crate) async fn deidentify(gateway: &Gateway, object: Id) -> Result<Deidenti
 
 fn one(
     deidentifier: &cloister_deid::Deidentifier,
-    assembled: &mut Assembled,
+    assembled: Assembled,
     issuer: &str,
     session: &crate::vault::Session,
 ) -> Result<Deidentified, StepError> {
+    let (id, study) = (assembled.id(), assembled.study());
     let object = assembled.read().map_err(failed)?;
     chest::is_chest(&object).map_err(|_| StepError::Quarantine(Reason::NotChest))?;
     let (clean, known) = deidentifier
@@ -138,8 +139,8 @@ fn one(
     drop(object);
     let encoded = clean.to_bytes().map_err(failed)?;
     Ok(Deidentified {
-        id: assembled.id(),
-        study: assembled.study(),
+        id,
+        study,
         encoded,
         facts: facts(&clean),
         known,

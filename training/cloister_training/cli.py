@@ -19,6 +19,7 @@ from . import bundle, card, export, ngrams, parity, tokenizer, train
 from .evaluation import evaluate, figures
 from .evaluation.evaluate import Places, newer
 from .fitting import reproducible
+from .pixels import steps as pixels
 from .quantise import dequantised
 
 OUTSIDE, MISSING = 1, 3
@@ -148,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("install", _install, [shared], "copy the bundle over the committed one"),
     ):
         commands.add_parser(name, parents=parents, help=text).set_defaults(run=run)
+    pixels.add(commands, _log)
     options = parser.parse_args(arguments)
     reproducible(options.threads)
     code: int = options.run(options)

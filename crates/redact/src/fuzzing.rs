@@ -8,7 +8,7 @@ use crate::decode::{decode, forget_samples, parse};
 use crate::redacted::{Action, FoundBox, Source};
 use crate::{blank, encode};
 
-/// Native, run-length, JPEG of every process, JPEG-LS, JPEG 2000, HTJ2K, JPEG XL, deflated frames.
+/// Native, run-length, JPEG of every process, JPEG-LS, JPEG 2000, HTJ2K, JPEG XL, deflated.
 const SYNTAXES: [&str; 20] = [
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",

@@ -29,6 +29,8 @@ pub(crate) struct Process {
     answers: Receiver<Answer>,
     objects: u32,
     timeout: Duration,
+    /// What its address space may grow to.
+    memory_bytes: u64,
 }
 
 impl Process {
@@ -52,9 +54,8 @@ impl Process {
             .env("ORT_DISABLE_TELEMETRY", "1")
             // Every further arena of the C library reserves 64 MiB of the address space.
             .env("MALLOC_ARENA_MAX", "1")
-            // Large blocks go back as soon as they are free, or after some films of different sizes
-            // nothing fits between what is left of them.
-            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
+            // Large pages where the system has them on request: a net's planes are tens of megabytes.
+            .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Nothing a codec prints reaches a log.
@@ -82,6 +83,7 @@ impl Process {
             answers,
             objects: 0,
             timeout: START_TIME,
+            memory_bytes: config.memory_bytes,
         };
         let begin = Begin {
             detector_bundle: config.detector_bundle.clone(),
@@ -136,9 +138,18 @@ impl Process {
         }
     }
 
-    /// Whether it is time for a fresh worker.
-    pub(crate) const fn is_worn(&self) -> bool {
-        self.objects > OBJECTS_PER_LIFE / 2
+    /// Whether it is time for a fresh worker: this one has served long enough, or what films of many
+    /// sizes have left of its address space may not hold the next.
+    pub(crate) fn is_worn(&self) -> bool {
+        let grown = |bytes| bytes > self.memory_bytes / 2;
+        self.objects > OBJECTS_PER_LIFE / 2 || self.address_space().is_some_and(grown)
+    }
+
+    /// Bytes that count towards the worker's limit (proc(5): the first number of `statm`).
+    fn address_space(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
+        let pages: u64 = statm.split(' ').next()?.parse().ok()?;
+        Some(pages.saturating_mul(rustix::param::page_size() as u64))
     }
 
     /// Process id.
