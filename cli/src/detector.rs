@@ -15,6 +15,9 @@ pub(crate) struct DetectorArgs {
     /// Folder of the text-detector bundle; `models/text-ppocr` beside this project by default.
     #[arg(long, value_name = "DIR")]
     pub(crate) detector: Option<PathBuf>,
+    /// Folder of the text-presence bundle; `text-presence` beside the detector by default.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) presence: Option<PathBuf>,
     /// ONNX Runtime library; the pinned one in the cache by default.
     #[arg(long, value_name = "FILE")]
     pub(crate) runtime_library: Option<PathBuf>,
@@ -39,6 +42,9 @@ impl DetectorArgs {
         let library = library(self.runtime_library.as_deref())?;
         let exe = std::env::current_exe().context("finding this executable")?;
         let mut config = RedactConfig::at(exe, bundle, library);
+        if let Some(presence) = &self.presence {
+            config.presence_bundle.clone_from(presence);
+        }
         config.workers = usize::from(self.workers);
         config.markers = self.markers;
         config.fill = self.fill;

@@ -1,5 +1,5 @@
-//! Sixth step: the gate. The encoded result is read back and searched for the patient's own
-//! identifiers; only what passes is `Cleared`, and only `Cleared` is forwarded. Before it stands
+//! Sixth step: the gate. The encoded result is read back: a worker looks at every pixel for text, and
+//! every value is searched for the patient's own identifiers. Only what passes is `Cleared`, and only `Cleared` is forwarded. Before it stands
 //! `redact`, after it `forward`.
 //!
 //! A cleared object is kept, sealed under its study's key, so that neither a restart nor a late film
@@ -18,7 +18,7 @@ use crate::error::{Later, SpoolError, StepError};
 use crate::keys::{self, SecretKey};
 use crate::metric::{self, Step};
 use crate::quarantine::Reason;
-use crate::redact::Redacted;
+use crate::redact::{Engine, Redacted};
 use crate::spool::record::Record;
 use crate::spool::sealed::{SealedReader, Slot};
 use crate::spool::worklist::ObjectState;
@@ -82,10 +82,19 @@ impl Cleared {
 }
 
 /// Looks once more, then stores.
-pub(crate) async fn clear(spool: &Spool, redacted: Redacted) -> Result<(), StepError> {
+pub(crate) async fn clear(
+    spool: &Spool,
+    engine: &Engine,
+    redacted: Redacted,
+) -> Result<(), StepError> {
     let started = Instant::now();
     let (handle, id) = (spool.clone(), redacted.id());
-    let task = tokio::task::spawn_blocking(move || check_and_write(&handle, redacted));
+    let (object, rendition, findings, context) = redacted.into_parts();
+    engine.check(object.clone(), &findings).await?;
+    let boxes = u32::try_from(findings.redacted()).unwrap_or(u32::MAX);
+    let task = tokio::task::spawn_blocking(move || {
+        check_and_write(&handle, &object, &rendition, boxes, context)
+    });
     let written = task.await.map_err(|error| {
         if error.is_panic() {
             StepError::Quarantine(Reason::ResidualIdentifier)
@@ -111,8 +120,13 @@ pub(crate) async fn clear(spool: &Spool, redacted: Redacted) -> Result<(), StepE
     Ok(())
 }
 
-fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec<u8>), StepError> {
-    let (object, rendition, redacted_boxes, context) = redacted.into_parts();
+fn check_and_write(
+    spool: &Spool,
+    object: &[u8],
+    rendition: &[u8],
+    redacted_boxes: u32,
+    context: Context,
+) -> Result<(Id, String, Vec<u8>), StepError> {
     let Context {
         id: _,
         study,
@@ -121,7 +135,7 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
         policy,
         unredacted: _,
     } = context;
-    gate::look(&object, &known, policy)
+    gate::look(object, &known, policy)
         .map_err(|_| StepError::Quarantine(Reason::ResidualIdentifier))?;
     drop(known);
     let key = spool.study_key(study)?;
@@ -135,16 +149,16 @@ fn check_and_write(spool: &Spool, redacted: Redacted) -> Result<(Id, String, Vec
     let cipher = keys::cipher(&key);
     let file = Id::random()?;
     let mut writer = spool.write_cleared(file, &cipher)?;
-    writer.write(&object)?;
-    writer.write(&rendition)?;
+    writer.write(object)?;
+    writer.write(rendition)?;
     writer.finish()?;
     let study_pseudonym = facts.study_pseudonym.clone();
     let meta = Meta {
         facts,
         object_bytes: object.len() as u64,
         rendition_bytes: rendition.len() as u64,
-        object_sha256: Sha256::digest(&object).into(),
-        rendition_sha256: Sha256::digest(&rendition).into(),
+        object_sha256: Sha256::digest(object).into(),
+        rendition_sha256: Sha256::digest(rendition).into(),
         redacted_boxes,
     };
     let plain = Zeroizing::new(serde_json::to_vec(&meta).map_err(|_| SpoolError::Sealed)?);

@@ -142,6 +142,8 @@
 //!
 //! [redact]
 //! detector_bundle = "models/text-ppocr"
+//! # presence_bundle = "models/text-presence"  # default: beside the detector; where it cannot be loaded, the
+//!                                      # detector looks at every pixel, which is slower
 //! runtime_library = "libonnxruntime.so"   # absent: the pinned one in the cache
 //! workers = 1
 //! memory_bytes = 536870912

@@ -20,6 +20,7 @@ const QUARANTINED: &str = "cloister_dicom_quarantined_objects_total";
 const FORWARD_ATTEMPTS: &str = "cloister_dicom_forward_attempts_total";
 const BOXES: &str = "cloister_dicom_redacted_boxes_total";
 const FOUND: &str = "cloister_dicom_found_places_total";
+const PRESENCE_NET: &str = "cloister_dicom_presence_net_loaded";
 const OWN: &str = "cloister_dicom_own_identifier_boxes_total";
 
 const SPOOL_USED: &str = "cloister_dicom_spool_used_bytes";
@@ -320,6 +321,7 @@ pub(crate) fn describe() {
         ASSOCIATIONS_OPEN,
         "Open connections on the receiving ports."
     );
+    metrics::describe_gauge!(PRESENCE_NET, "1 if the text-presence net looks at films.");
     metrics::describe_counter!(
         OBJECTS,
         "Objects received, by C-STORE or STOW-RS, by answer."
@@ -531,6 +533,11 @@ pub(crate) fn quarantined(reason: Reason) {
 
 pub(crate) fn attempt(attempt: Attempt) {
     counter!(FORWARD_ATTEMPTS, "answer" => attempt.label()).increment(1);
+}
+
+/// Whether the text-presence net looks at films.
+pub(crate) fn presence_net(is_loaded: bool) {
+    gauge!(PRESENCE_NET).set(f64::from(u8::from(is_loaded)));
 }
 
 /// What was found on one film.

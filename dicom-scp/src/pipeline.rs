@@ -6,8 +6,8 @@
 //!    report id is fixed here, so that every later step can be repeated.
 //! 4. `deidentify`: tags before pixels, because they name what to look for.
 //! 5. `redact`: text burned into pixels; needs the cleaned object.
-//! 6. `clear`: the gate looks at the bytes that will leave, after everything that
-//!    could have put something in.
+//! 6. `clear`: the gate looks at the bytes that will leave, values and pixels, after
+//!    everything that could have put something in.
 //! 7. `forward`: only what is cleared, until it is accepted.
 //!
 //! An object that fails a step goes to quarantine with a reason and its study goes on without it; a
@@ -265,7 +265,7 @@ async fn one_object(gateway: &Gateway, object: Id) -> Result<(), StepError> {
     attempt(gateway, object).await?;
     let deidentified = deidentify::deidentify(gateway, object).await?;
     let redacted = redact::redact(&gateway.engine, deidentified).await?;
-    clear::clear(&gateway.spool, redacted).await
+    clear::clear(&gateway.spool, &gateway.engine, redacted).await
 }
 
 /// Says durably that this process goes to work on `object`, unless too many died doing so.

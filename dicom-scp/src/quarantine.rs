@@ -47,6 +47,8 @@ pub(crate) enum Reason {
     PatientConflict,
     /// The gate found an identifier in the cleared object.
     ResidualIdentifier,
+    /// The last look at the cleared object's pixels found text.
+    TextLeft,
     /// The process died again and again while it was at work on the object.
     ProcessDied,
     /// Larger than a worker takes.
@@ -98,6 +100,7 @@ impl Reason {
             Self::PatientConflict => "PATIENT_CONFLICT",
             Self::ProcessDied => "PROCESS_DIED",
             Self::ResidualIdentifier => "RESIDUAL_IDENTIFIER",
+            Self::TextLeft => "TEXT_LEFT",
             Self::TooLarge => "TOO_LARGE",
             Self::UidConflict => "UID_CONFLICT",
             Self::Undecodable => "UNDECODABLE",
@@ -117,7 +120,7 @@ impl Reason {
             Self::NotChest => AuditReason::NotChest,
             Self::NoRoute => AuditReason::NoRoute,
             Self::ProcessDied => AuditReason::ProcessDied,
-            Self::ResidualIdentifier => AuditReason::ResidualIdentifier,
+            Self::ResidualIdentifier | Self::TextLeft => AuditReason::ResidualIdentifier,
             Self::TooLarge | Self::LimitExceeded => AuditReason::TooLarge,
             Self::PatientConflict | Self::UidConflict => AuditReason::UidConflict,
             Self::Damaged
@@ -161,6 +164,7 @@ impl Reason {
             | Self::NoRoute
             | Self::ProcessDied
             | Self::ResidualIdentifier
+            | Self::TextLeft
             | Self::TooLarge
             | Self::Undecodable
             | Self::UnknownTransferSyntax

@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use cloister_redact::{RedactError, Redactor};
+use bytes::Bytes;
+use cloister_redact::{Findings, RedactError, Redactor};
 
 use crate::deidentify::{Context, Deidentified};
 use crate::error::{Later, StepError};
@@ -21,11 +22,31 @@ pub(crate) enum Engine {
     PassThrough,
 }
 
+impl Engine {
+    /// Whether the text-presence net looks at films.
+    pub(crate) const fn has_presence(&self) -> bool {
+        match self {
+            Self::Pool(redactor) => redactor.has_presence(),
+            #[cfg(test)]
+            Self::PassThrough => false,
+        }
+    }
+
+    /// Looks at every pixel of what will leave.
+    pub(crate) async fn check(&self, object: Bytes, findings: &Findings) -> Result<(), StepError> {
+        match self {
+            Self::Pool(redactor) => redactor.check(object, findings).await.map_err(failed),
+            #[cfg(test)]
+            Self::PassThrough => Ok(()),
+        }
+    }
+}
+
 /// An object without identifiers in tags and pixels, and its rendition.
 pub(crate) struct Redacted {
-    object: Vec<u8>,
+    object: Bytes,
     rendition: Vec<u8>,
-    boxes: u32,
+    findings: Findings,
     context: Context,
 }
 
@@ -34,9 +55,9 @@ impl Redacted {
         self.context.id
     }
 
-    /// Object, rendition, number of blanked places, and the rest for the step after.
-    pub(crate) fn into_parts(self) -> (Vec<u8>, Vec<u8>, u32, Context) {
-        (self.object, self.rendition, self.boxes, self.context)
+    /// Object, rendition, what was found, and the rest for the step after.
+    pub(crate) fn into_parts(self) -> (Bytes, Vec<u8>, Findings, Context) {
+        (self.object, self.rendition, self.findings, self.context)
     }
 }
 
@@ -67,16 +88,16 @@ pub(crate) async fn redact(
         }
         #[cfg(test)]
         Engine::PassThrough => {
-            let findings = cloister_redact::Findings::default();
+            let findings = Findings::default();
             (encoded, b"PNG of nothing".to_vec(), findings)
         }
     };
     metric::findings(&findings);
     metric::step(Step::Redact, started.elapsed());
     Ok(Redacted {
-        object,
+        object: object.into(),
         rendition,
-        boxes: u32::try_from(findings.redacted()).unwrap_or(u32::MAX),
+        findings,
         context,
     })
 }
@@ -87,6 +108,7 @@ fn failed(error: RedactError) -> StepError {
         RedactError::StartFailed | RedactError::Stopped => return Later::Redactor.into(),
         RedactError::TimedOut => Reason::WorkerTimedOut,
         RedactError::TooLarge => Reason::TooLarge,
+        RedactError::TextLeft => Reason::TextLeft,
         RedactError::UnknownTransferSyntax => Reason::UnknownTransferSyntax,
         RedactError::WorkerDied | RedactError::Protocol | RedactError::DetectorFailed => {
             Reason::WorkerDied

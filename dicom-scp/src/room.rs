@@ -55,6 +55,7 @@ pub(crate) async fn run_with(
     ready_file::clear(&ready_path)?;
     let recorder = telemetry::recorder();
     metric::describe();
+    metric::presence_net(engine.has_presence());
 
     let files = config.keys.clone();
     let keys = tokio::task::spawn_blocking(move || {

@@ -128,6 +128,8 @@ struct RawModel {
 #[serde(deny_unknown_fields)]
 struct RawRedact {
     detector_bundle: PathBuf,
+    /// Default: `text-presence` beside the detector.
+    presence_bundle: Option<PathBuf>,
     runtime_library: Option<PathBuf>,
     workers: Option<usize>,
     memory_bytes: Option<u64>,
@@ -310,6 +312,9 @@ impl RawRedact {
                 .map_err(|e| invalid("redact.runtime_library", e.to_string()))?,
         };
         let mut config = RedactConfig::at(exe, base.join(self.detector_bundle), library);
+        if let Some(path) = self.presence_bundle {
+            config.presence_bundle = base.join(path);
+        }
         config.workers = self.workers.unwrap_or(config.workers);
         config.memory_bytes = self.memory_bytes.unwrap_or(config.memory_bytes);
         config.timeout = self

@@ -25,6 +25,7 @@ pub(crate) enum Metric {
     FeedbackTotal,
     EvaluationsTotal,
     ExecutionProviderInfo,
+    PresenceNetLoaded,
 }
 
 impl Metric {
@@ -47,6 +48,7 @@ impl Metric {
             Self::FeedbackTotal => "cloister_server_feedback_total",
             Self::EvaluationsTotal => "cloister_server_evaluations_total",
             Self::ExecutionProviderInfo => "cloister_server_execution_provider_info",
+            Self::PresenceNetLoaded => "cloister_server_presence_net_loaded",
         }
     }
 
@@ -71,6 +73,7 @@ impl Metric {
             Self::FeedbackTotal => "Feedback on drafts by kind.",
             Self::EvaluationsTotal => "Texts evaluated by label.",
             Self::ExecutionProviderInfo => "1 for the execution provider that runs.",
+            Self::PresenceNetLoaded => "1 if the text-presence net looks at films.",
         }
     }
 }
@@ -101,7 +104,7 @@ pub(crate) fn describe() {
     ] {
         metrics::describe_histogram!(histogram.name(), histogram.help());
     }
-    for gauge in [M::QueueSize, M::ExecutionProviderInfo] {
+    for gauge in [M::QueueSize, M::ExecutionProviderInfo, M::PresenceNetLoaded] {
         metrics::describe_gauge!(gauge.name(), gauge.help());
     }
     findings(&Findings::default());

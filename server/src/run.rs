@@ -215,6 +215,9 @@ impl Parts {
             .map(Redactor::start)
             .transpose()
             .context("the workers cannot be started")?;
+        let has_presence = redactor.as_ref().is_some_and(Redactor::has_presence);
+        metrics::gauge!(metric::Metric::PresenceNetLoaded.name())
+            .set(f64::from(u8::from(has_presence)));
         let facts = engine.facts();
         let mut policy = Sha256::new();
         for rules in POLICY {

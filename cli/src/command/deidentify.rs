@@ -244,6 +244,11 @@ async fn clean_file(context: &Context, file: &Path) -> Result<Cleaned, String> {
     let redacted = context.redactor.redact(bytes, &known).await;
     let (object, _, findings) = redacted.map_err(failed)?.into_parts();
     let stated = unredacted.complete(object).map_err(DeidError::code)?;
+    let checked = context
+        .redactor
+        .check(stated.as_bytes().to_vec().into(), &findings)
+        .await;
+    checked.map_err(failed)?;
     gate::look(stated.as_bytes(), &known, context.deidentifier.policy())
         .map_err(|_| "RESIDUAL_IDENTIFIER")?;
     // The input's name may itself be an identifier, so the output gets another.

@@ -194,7 +194,7 @@ pub enum Reason {
     ProcessDied,
     /// The worker process took too long.
     WorkerTimedOut,
-    /// The egress gate found an identifier.
+    /// The egress gate found an identifier, or text in the pixels.
     ResidualIdentifier,
     /// De-identification failed.
     DeidentifyFailed,

@@ -1,9 +1,29 @@
 //! Turns a probability map into boxes: threshold, join neighbours, box each component.
 
-use crate::model::{Map, Thresholds};
+use crate::model::Map;
 
-/// Pixels a core must have: a letter of eight pixels has about twenty.
-const SMALLEST: usize = 10;
+/// What makes a component of a map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    /// Probability above which a place counts as text.
+    pub(crate) pixel: f32,
+    /// Score that a component must reach.
+    pub(crate) component: f32,
+    pub(crate) score: Score,
+    /// Places that may lie between two of one component, and one more.
+    pub(crate) reach: usize,
+    /// Places that a component must have.
+    pub(crate) smallest: usize,
+}
+
+/// What a component's score is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Score {
+    /// Mean of its probabilities.
+    Mean,
+    /// Highest of them.
+    Highest,
+}
 
 /// A box in the pixels of a tile.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +34,7 @@ pub(crate) struct Component {
     pub(crate) right: usize,
     /// First row below the component.
     pub(crate) bottom: usize,
-    /// Mean probability.
+    /// Of the component that this box is a part of.
     pub(crate) score: f32,
     /// Mean thickness of the component that this box is a part of: about its line's height.
     pub(crate) thickness: usize,
@@ -22,14 +42,9 @@ pub(crate) struct Component {
 
 /// Boxes over the components in the left `width` columns and upper `height` rows of the map (the rest
 /// is padding). A slanted or bent component is covered by several boxes instead of one large one.
-pub(crate) fn components(
-    map: &Map,
-    width: usize,
-    height: usize,
-    thresholds: Thresholds,
-) -> Vec<Component> {
+pub(crate) fn components(map: &Map, width: usize, height: usize, rule: Rule) -> Vec<Component> {
     let probability = |x: usize, y: usize| map.probability.get(y * map.width + x).copied();
-    let on = |x: usize, y: usize| probability(x, y).is_some_and(|p| p > thresholds.pixel);
+    let on = |x: usize, y: usize| probability(x, y).is_some_and(|p| p > rule.pixel);
     let mut seen = vec![false; width * height];
     let mut found = Vec::new();
     let mut stack = Vec::new();
@@ -51,9 +66,8 @@ pub(crate) fn components(
                     continue;
                 }
                 points.push((x, y));
-                // Reach of two pixels: letters that the net separates by a thin gap stay one line.
-                for near_y in y.saturating_sub(2)..(y + 3).min(height) {
-                    for near_x in x.saturating_sub(2)..(x + 3).min(width) {
+                for near_y in y.saturating_sub(rule.reach)..(y + rule.reach + 1).min(height) {
+                    for near_x in x.saturating_sub(rule.reach)..(x + rule.reach + 1).min(width) {
                         let fresh = seen.get(near_y * width + near_x).is_some_and(|done| !done);
                         if fresh && on(near_x, near_y) {
                             stack.push((near_x, near_y));
@@ -61,9 +75,12 @@ pub(crate) fn components(
                     }
                 }
             }
-            let sum: f32 = points.iter().filter_map(|&(x, y)| probability(x, y)).sum();
-            let score = sum / points.len() as f32;
-            if score >= thresholds.component && points.len() >= SMALLEST {
+            let likely = points.iter().filter_map(|&(x, y)| probability(x, y));
+            let score = match rule.score {
+                Score::Mean => likely.sum::<f32>() / points.len() as f32,
+                Score::Highest => likely.fold(0.0, f32::max),
+            };
+            if score >= rule.component && points.len() >= rule.smallest {
                 let all = bounds(&points);
                 let thickness = points
                     .len()
@@ -113,12 +130,15 @@ fn cover(points: Vec<(usize, usize)>, score: f32, thickness: usize, found: &mut 
 
 #[cfg(test)]
 mod tests {
-    use super::components;
-    use crate::model::{Map, Thresholds};
+    use super::{Rule, Score, components};
+    use crate::model::Map;
 
-    const THRESHOLDS: Thresholds = Thresholds {
+    const RULE: Rule = Rule {
         pixel: 0.2,
         component: 0.5,
+        score: Score::Mean,
+        reach: 2,
+        smallest: 10,
     };
 
     fn map(blocks: &[(usize, usize, f32)]) -> Map {
@@ -138,7 +158,7 @@ mod tests {
     fn near_blocks_are_one_component_and_faint_or_tiny_ones_none() {
         let mut map = map(&[(3, 4, 0.9), (8, 4, 0.9), (20, 4, 0.4), (48, 4, 0.9)]);
         map.probability[20 * 64 + 20] = 1.0;
-        let found = components(&map, 40, 32, THRESHOLDS);
+        let found = components(&map, 40, 32, RULE);
         assert_eq!(
             found.len(),
             1,
@@ -154,7 +174,7 @@ mod tests {
     #[test]
     fn a_slanted_line_gets_several_boxes_instead_of_a_large_one() {
         let blocks: Vec<_> = (0..24).map(|at| (at, at, 0.9)).collect();
-        let found = components(&map(&blocks), 40, 32, THRESHOLDS);
+        let found = components(&map(&blocks), 40, 32, RULE);
         let area: usize = found
             .iter()
             .map(|c| (c.right - c.left) * (c.bottom - c.top))
@@ -167,7 +187,7 @@ mod tests {
         fn every_strong_pixel_is_in_a_box(blocks in proptest::collection::vec((0usize..36, 0usize..20), 0..40)) {
             let strong: Vec<_> = blocks.iter().map(|&(x, y)| (x, y, 0.8)).collect();
             let map = map(&strong);
-            let found = components(&map, 40, 24, THRESHOLDS);
+            let found = components(&map, 40, 24, RULE);
             for (y, x) in (0..24).flat_map(|y| (0..40).map(move |x| (y, x))) {
                 let covered = found.iter().any(|c| (c.left..c.right).contains(&x) && (c.top..c.bottom).contains(&y));
                 assert!(covered || map.probability[y * 64 + x] == 0.0);

@@ -61,6 +61,9 @@ pub struct RedactConfig {
     pub workers: usize,
     /// Folder of the `text-detector` bundle.
     pub detector_bundle: PathBuf,
+    /// Folder of the bundle with the text-presence net. Where it cannot be loaded, the detector looks at
+    /// every pixel itself.
+    pub presence_bundle: PathBuf,
     /// ONNX Runtime shared library.
     pub runtime_library: PathBuf,
     /// Address space a worker may use, in bytes. Decoding, blanking and encoding a film of 15 million
@@ -77,16 +80,19 @@ pub struct RedactConfig {
 }
 
 impl RedactConfig {
-    /// Sensible limits around the three paths that every installation must name.
+    /// Sensible limits around the three paths that every installation must name. The presence net is looked
+    /// for beside the detector, in `text-presence`.
     pub fn at(
         worker_exe: impl Into<PathBuf>,
         detector_bundle: impl Into<PathBuf>,
         runtime_library: impl Into<PathBuf>,
     ) -> Self {
+        let detector_bundle = detector_bundle.into();
         Self {
             worker_exe: worker_exe.into(),
             workers: 1,
-            detector_bundle: detector_bundle.into(),
+            presence_bundle: detector_bundle.with_file_name("text-presence"),
+            detector_bundle,
             runtime_library: runtime_library.into(),
             memory_bytes: 512 << 20,
             timeout: Duration::from_mins(2),

@@ -34,6 +34,9 @@ pub enum RedactError {
     /// The result could not be encoded.
     #[error("encode_failed")]
     EncodeFailed,
+    /// The encoded result still shows text.
+    #[error("text_left")]
+    TextLeft,
     /// The text detector failed.
     #[error("detector_failed")]
     DetectorFailed,
@@ -68,6 +71,7 @@ impl RedactError {
     pub fn code(self) -> &'static str {
         match self {
             Self::EncodeFailed => "encode_failed",
+            Self::TextLeft => "text_left",
             Self::DetectorFailed => "detector_failed",
             Self::Protocol => "protocol",
             Self::StartFailed => "start_failed",

@@ -1,9 +1,13 @@
-//! After `render`, before `blank`: where is text? Every frame, every view, native scale in tiles that
-//! overlap by more than a line of small text is high, and once more from afar for large letters.
+//! After `render`, before `blank`: where is text? Every frame, every view. The text-presence net looks at
+//! every pixel, and the detector of lines looks again where that fires or sharp strokes stand. Without
+//! the presence net the detector of lines looks at everything: at native scale in tiles that overlap by
+//! more than a line of small text is high, and once more from afar for large letters.
 
-use crate::components::{Component, components};
+use crate::components::{Component, Rule, Score, components};
+use crate::edges::strokes;
 use crate::error::RedactError;
-use crate::model::Detector;
+use crate::model::{Detector, Map};
+use crate::presence::{Presence, Seen};
 use crate::redacted::FoundBox;
 use crate::render::{Grey, Views};
 use crate::rendition::scale_to;
@@ -19,16 +23,28 @@ const NORMAL: usize = 10;
 /// Short side below which a film is enlarged twofold (the authors of the net use the same bound).
 const SMALL_SIDE: usize = 736;
 
+/// Side of the squares in which places are gathered that the second detector looks at, in pixels; it
+/// sees one more on every side.
+const SQUARE: usize = 32;
+/// Pixels around what was blanked in which something new is believed.
+const BESIDE: usize = 64;
+/// Lines lower than this are enlarged twofold for it.
+const LOW: usize = 16;
+
 /// Finds text in every frame.
 pub(crate) fn find(
     views: &mut Views<'_>,
     detector: &mut Detector,
+    mut presence: Option<&mut Presence>,
 ) -> Result<Vec<FoundBox>, RedactError> {
     let mut boxes = Vec::new();
     for frame in 0..views.film().frames {
         let mut found = Vec::new();
         for view in views.frame(frame) {
-            look(view, detector, &mut found)?;
+            match presence.as_deref_mut() {
+                Some(presence) => look_guided(view, presence, detector, &mut found)?,
+                None => look(view, detector, &mut found)?,
+            }
         }
         boxes.extend(joined(found).into_iter().map(|c| FoundBox {
             frame: frame as u32,
@@ -41,6 +57,156 @@ pub(crate) fn find(
         }));
     }
     Ok(boxes)
+}
+
+/// What the presence net is sure of counts. Where it doubts, the detector of lines decides; and where it
+/// is sure, that one finds the rest of the line.
+fn look_guided(
+    view: &Grey,
+    presence: &mut Presence,
+    detector: &mut Detector,
+    found: &mut Vec<Component>,
+) -> Result<(), RedactError> {
+    let Seen { sure, doubtful } = presence.look(view)?;
+    let mut places: Vec<Component> = strokes(view);
+    places.retain(|stroke| !sure.iter().any(|text| holds(text, stroke)));
+    places.extend(&sure);
+    places.extend(doubtful);
+    for place in gathered(&places, view) {
+        let part = cut(
+            view,
+            place.left,
+            place.top,
+            place.right - place.left,
+            place.bottom - place.top,
+        );
+        let long = part.width.max(part.height);
+        let part = if place.thickness < LOW && 2 * long <= detector.tile() {
+            enlarged(&part, 2)
+        } else if long > detector.tile() {
+            scale_to(&part, detector.tile())
+        } else {
+            part
+        };
+        let at = Place {
+            left: place.left as f32,
+            top: place.top as f32,
+            across: (place.right - place.left) as f32 / part.width as f32,
+            down: (place.bottom - place.top) as f32 / part.height as f32,
+        };
+        look_at(&part, at, view, detector, found)?;
+    }
+    found.extend(sure);
+    Ok(())
+}
+
+/// What is text without any doubt, in one view.
+pub(crate) fn surely(
+    view: &Grey,
+    detector: &mut Detector,
+    presence: Option<&mut Presence>,
+) -> Result<Vec<Component>, RedactError> {
+    if let Some(presence) = presence {
+        return Ok(presence.look(view)?.sure);
+    }
+    let mut found = Vec::new();
+    look(view, detector, &mut found)?;
+    Ok(found)
+}
+
+/// What the presence net is sure of where its answer may have changed because places were blanked.
+pub(crate) fn near(
+    view: &Grey,
+    blanked: &[Component],
+    presence: &mut Presence,
+) -> Result<Vec<Component>, RedactError> {
+    let reach = presence.reach();
+    let changed: Vec<Component> = blanked
+        .iter()
+        .map(|place| Component {
+            left: place.left.saturating_sub(reach),
+            top: place.top.saturating_sub(reach),
+            right: place.right + reach,
+            bottom: place.bottom + reach,
+            ..*place
+        })
+        .collect();
+    let mut found = presence.look_from_afar(view)?.sure;
+    for place in gathered(&changed, view) {
+        // Whole steps of the net from the film's corner: it says what it said of the whole film.
+        let (left, top) = presence.aligned(place.left, place.top);
+        let part = cut(view, left, top, place.right - left, place.bottom - top);
+        let seen = presence.look_near(&part)?.sure.into_iter();
+        let moved = seen.map(|one| Component {
+            left: one.left + left,
+            top: one.top + top,
+            right: one.right + left,
+            bottom: one.bottom + top,
+            ..one
+        });
+        // At the part's own edges the net sees less than within the whole.
+        let is_beside = |one: &Component| {
+            blanked.iter().any(|place| {
+                one.left < place.right + BESIDE
+                    && one.right + BESIDE > place.left
+                    && one.top < place.bottom + BESIDE
+                    && one.bottom + BESIDE > place.top
+            })
+        };
+        found.extend(moved.filter(is_beside));
+    }
+    Ok(found)
+}
+
+fn holds(outer: &Component, inner: &Component) -> bool {
+    outer.left <= inner.left
+        && outer.top <= inner.top
+        && outer.right >= inner.right
+        && outer.bottom >= inner.bottom
+}
+
+/// Rectangles that hold every place with what is around it, none much larger than what it holds; their
+/// thickness is that of the thinnest place inside.
+fn gathered(places: &[Component], view: &Grey) -> Vec<Component> {
+    let (across, down) = (view.width.div_ceil(SQUARE), view.height.div_ceil(SQUARE));
+    let mut squares = Map {
+        width: across,
+        probability: vec![0.0; across * down],
+    };
+    for place in places {
+        for y in place.top / SQUARE..place.bottom.div_ceil(SQUARE).min(down) {
+            let row = y * across;
+            let columns = place.left / SQUARE..place.right.div_ceil(SQUARE).min(across);
+            if let Some(part) = squares
+                .probability
+                .get_mut(row + columns.start..row + columns.end)
+            {
+                part.fill(1.0);
+            }
+        }
+    }
+    let rule = Rule {
+        pixel: 0.5,
+        component: 0.5,
+        score: Score::Highest,
+        reach: 1,
+        smallest: 1,
+    };
+    let mut rectangles = components(&squares, across, down, rule);
+    for one in &mut rectangles {
+        one.left = (one.left * SQUARE).saturating_sub(SQUARE);
+        one.top = (one.top * SQUARE).saturating_sub(SQUARE);
+        one.right = ((one.right + 1) * SQUARE).min(view.width);
+        one.bottom = ((one.bottom + 1) * SQUARE).min(view.height);
+        let inside = places.iter().filter(|place| {
+            place.left < one.right
+                && place.right > one.left
+                && place.top < one.bottom
+                && place.bottom > one.top
+        });
+        one.thickness = inside.map(|place| place.thickness).min().unwrap_or(LOW);
+    }
+    rectangles
 }
 
 fn look(
@@ -186,7 +352,7 @@ fn seen(picture: &Grey, detector: &mut Detector) -> Result<Vec<Component>, Redac
         &map,
         picture.width,
         picture.height,
-        detector.thresholds(),
+        detector.rule(),
     ))
 }
 
@@ -269,8 +435,9 @@ fn hull(one: &Component, other: &Component) -> Component {
 
 #[cfg(test)]
 mod tests {
-    use super::{joined, starts};
+    use super::{gathered, joined, starts};
     use crate::components::Component;
+    use crate::render::Grey;
 
     #[test]
     fn tiles_cover_every_pixel_and_overlap() {
@@ -286,6 +453,21 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn every_place_is_looked_at_again(list in proptest::collection::vec((0usize..400, 0usize..300, 1usize..90, 1usize..90), 0..12)) {
+            let view = Grey { width: 500, height: 400, pixels: Vec::new() };
+            let places: Vec<Component> = list.iter().map(|&(x, y, w, h)| Component { left: x, top: y, right: x + w, bottom: y + h, score: 0.5, thickness: h }).collect();
+            let rectangles = gathered(&places, &view);
+            for place in &places {
+                for (x, y) in [(place.left, place.top), (place.right - 1, place.bottom - 1), (place.left, place.bottom - 1)] {
+                    assert!(rectangles.iter().any(|r| r.left <= x && x < r.right && r.top <= y && y < r.bottom));
+                }
+            }
+            for r in rectangles {
+                assert!(r.left < r.right && r.right <= 500 && r.top < r.bottom && r.bottom <= 400);
+            }
+        }
+
         #[test]
         fn joining_covers_what_was_found(list in proptest::collection::vec((0usize..90, 0usize..90, 1usize..20, 1usize..20), 0..20)) {
             let boxes: Vec<Component> = list.iter().map(|&(x, y, w, h)| Component { left: x, top: y, right: x + w, bottom: y + h, score: 0.5, thickness: 1 }).collect();

@@ -2,8 +2,9 @@
 //! after it stands the gate. Hostile bytes are parsed in worker processes with hard limits; a worker
 //! that dies, hangs or eats memory costs one object its passage and nothing else.
 //!
-//! Path of one object inside a worker: `decode → render → find → read → (judge) → blank → encode →
+//! Path of one object inside a worker: `decode → render → find → read → (judge) → blank → again → encode →
 //! rendition`. `judge` runs in the parent, which knows the patient's identifiers; a worker never does.
+//! Before a film leaves, a worker reads the encoded bytes and looks at every pixel once more (`again`).
 //! Whatever cannot be decoded is an error with a closed code: nothing passes undecoded.
 
 mod config;
@@ -36,6 +37,10 @@ mod views;
 
 mod model;
 
+mod presence;
+
+mod edges;
+
 mod find;
 
 mod components;
@@ -55,6 +60,8 @@ mod codes;
 mod masks;
 
 mod look;
+
+mod again;
 
 mod blank;
 

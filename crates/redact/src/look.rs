@@ -8,6 +8,7 @@ use crate::film::Film;
 use crate::judge::Verdict;
 use crate::masks::Masks;
 use crate::model::Detector;
+use crate::presence::Presence;
 use crate::reading::{self, Reading};
 use crate::recognise::Recogniser;
 use crate::redacted::{Action, Findings, FoundBox};
@@ -21,10 +22,22 @@ pub(crate) type Judge<'a> = dyn FnMut(&[FoundBox], &[Reading]) -> Result<Verdict
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) detector: Detector,
+    /// Without it the detector looks at everything itself.
+    pub(crate) presence: Option<Presence>,
     /// Without it nothing is read, and so nothing stays.
     pub(crate) recogniser: Option<Recogniser>,
     pub(crate) masks: Masks,
     pub(crate) fill: Fill,
+}
+
+impl Tools {
+    /// Both nets alert, or not any more.
+    pub(crate) const fn alert(&mut self, is_alert: bool) {
+        self.detector.alert(is_alert);
+        if let Some(presence) = &mut self.presence {
+            presence.alert(is_alert);
+        }
+    }
 }
 
 /// Finds, reads and has judged. `masked` are the places where the device is known to write.
@@ -35,9 +48,9 @@ pub(crate) fn look(
     judge: &mut Judge<'_>,
 ) -> Result<Findings, RedactError> {
     // A panic on the object before may have left it alert.
-    tools.detector.alert(false);
+    tools.alert(false);
     let views = &mut Views::of(film);
-    let mut boxes = find::find(views, &mut tools.detector)?;
+    let mut boxes = find::find(views, &mut tools.detector, tools.presence.as_mut())?;
     for frame in 0..film.frames {
         for view in views.frame(frame) {
             boxes.extend(codes::codes(view, frame));
@@ -47,9 +60,9 @@ pub(crate) fn look(
     let mut readings = read(views, &boxes, tools);
     let mut verdict = judge(&boxes, &readings)?;
     if verdict.own > 0 {
-        tools.detector.alert(true);
-        let mut fresh = find::find(views, &mut tools.detector)?;
-        tools.detector.alert(false);
+        tools.alert(true);
+        let mut fresh = find::find(views, &mut tools.detector, tools.presence.as_mut())?;
+        tools.alert(false);
         fresh.retain(|found| !boxes.iter().any(|known| holds(known, found)));
         if !fresh.is_empty() {
             readings.extend(read(views, &fresh, tools));
@@ -95,7 +108,7 @@ fn read(views: &mut Views<'_>, boxes: &[FoundBox], tools: &mut Tools) -> Vec<Rea
     read.unwrap_or_else(|| vec![Reading::default(); boxes.len()])
 }
 
-fn holds(outer: &FoundBox, inner: &FoundBox) -> bool {
+pub(crate) fn holds(outer: &FoundBox, inner: &FoundBox) -> bool {
     outer.frame == inner.frame
         && outer.x <= inner.x
         && outer.y <= inner.y

@@ -5,6 +5,7 @@ use std::path::Path;
 use cloister_onnx::{Bundle, Kind, Runtime, Session, SessionOptions, TrustedHashes};
 use serde::Deserialize;
 
+use crate::components::{Rule, Score};
 use crate::error::RedactError;
 use crate::recognise::{Recogniser, Recognition};
 
@@ -38,13 +39,13 @@ struct Input {
 /// Where text begins.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Thresholds {
-    pub(crate) pixel: f32,
-    pub(crate) component: f32,
+struct Thresholds {
+    pixel: f32,
+    component: f32,
 }
 
 /// What is left of both thresholds on a film that is known to show the patient's identifiers.
-const ALERT: f32 = 0.6;
+pub(crate) const ALERT: f32 = 0.6;
 
 /// A loaded detector.
 #[derive(Debug)]
@@ -114,15 +115,17 @@ impl Detector {
         self.input.tile_overlap_px
     }
 
-    /// Text begins earlier while the detector is alert.
-    pub(crate) const fn thresholds(&self) -> Thresholds {
-        if self.is_alert {
-            Thresholds {
-                pixel: self.thresholds.pixel * ALERT,
-                component: self.thresholds.component * ALERT,
-            }
-        } else {
-            self.thresholds
+    /// What makes a component. Text begins earlier while the detector is alert.
+    pub(crate) const fn rule(&self) -> Rule {
+        let scale = if self.is_alert { ALERT } else { 1.0 };
+        Rule {
+            pixel: self.thresholds.pixel * scale,
+            component: self.thresholds.component * scale,
+            score: Score::Mean,
+            // Letters that the net separates by a thin gap stay one line.
+            reach: 2,
+            // A letter of eight pixels has about twenty in its core.
+            smallest: 10,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use cloister_scrub::KnownIdentifiers;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +17,7 @@ use crate::wire::{self, Ask};
 
 struct Job {
     ask: Ask,
-    bytes: Vec<u8>,
+    payload: Vec<Bytes>,
     /// Wiped on drop.
     known: KnownIdentifiers,
     reply: oneshot::Sender<Result<Vec<u8>, RedactError>>,
@@ -27,6 +28,7 @@ struct Job {
 pub struct Redactor {
     jobs: mpsc::Sender<Job>,
     max_object_bytes: u64,
+    has_presence: bool,
 }
 
 impl Redactor {
@@ -40,6 +42,7 @@ impl Redactor {
             std::path::absolute(path).map_err(|_| RedactError::StartFailed)
         };
         config.detector_bundle = absolute(&config.detector_bundle)?;
+        config.presence_bundle = absolute(&config.presence_bundle)?;
         config.runtime_library = absolute(&config.runtime_library)?;
         config.worker_exe = absolute(&config.worker_exe)?;
         let max_object_bytes = config.max_object_bytes.min(u64::from(u32::MAX) / 4);
@@ -56,20 +59,36 @@ impl Redactor {
                 .name("redact-worker".to_owned())
                 .spawn(move || {
                     let first = Process::start(&config);
-                    let result = first.as_ref().map(|_| ()).map_err(|error| *error);
+                    let result = first
+                        .as_ref()
+                        .map(Process::has_presence)
+                        .map_err(|error| *error);
                     if started.send(result).is_ok() && result.is_ok() {
                         run(&config, &queue, first.ok());
                     }
                 })
                 .map_err(|_| RedactError::StartFailed)?;
         }
+        let mut has_presence = true;
         for _ in 0..workers {
-            starting.recv().map_err(|_| RedactError::StartFailed)??;
+            has_presence &= starting.recv().map_err(|_| RedactError::StartFailed)??;
+        }
+        if !has_presence {
+            tracing::warn!(
+                "The text-presence net cannot be loaded: the slower detector looks at every pixel."
+            );
         }
         Ok(Self {
             jobs,
             max_object_bytes,
+            has_presence,
         })
+    }
+
+    /// Whether the text-presence net looks at the films. Without it the slower detector looks at every
+    /// pixel itself.
+    pub const fn has_presence(&self) -> bool {
+        self.has_presence
     }
 
     /// Decodes, finds, reads, blanks and encodes one DICOM object. `known` are its patient's
@@ -83,7 +102,8 @@ impl Redactor {
         object: Vec<u8>,
         known: &KnownIdentifiers,
     ) -> Result<Redacted, RedactError> {
-        let [findings, rendition, object] = self.ask(Ask::Redact, object, known).await?;
+        let asked = vec![object.into()];
+        let [findings, rendition, object] = self.ask(Ask::Redact, asked, known).await?;
         Ok(Redacted {
             object,
             rendition,
@@ -100,11 +120,28 @@ impl Redactor {
         picture: Vec<u8>,
         known: &KnownIdentifiers,
     ) -> Result<RedactedPicture, RedactError> {
-        let [findings, rendition] = self.ask(Ask::RedactPicture, picture, known).await?;
+        let asked = vec![picture.into()];
+        let [findings, rendition] = self.ask(Ask::RedactPicture, asked, known).await?;
         Ok(RedactedPicture {
             rendition,
             findings: listed(&findings)?,
         })
+    }
+
+    /// The last look at a film before it leaves: it is decoded again from the bytes that will leave, and
+    /// every pixel is looked at again. `findings` are those of [`Self::redact`]: the markers that were
+    /// kept are expected.
+    ///
+    /// # Errors
+    /// [`RedactError::TextLeft`] where text shows, or what was blanked is not blank; others as before.
+    pub async fn check(&self, object: Bytes, findings: &Findings) -> Result<(), RedactError> {
+        let expected = serde_json::to_vec(&findings.boxes).map_err(|_| RedactError::Protocol)?;
+        let head = wire::head(&[&expected], object.len());
+        let asked = vec![head.into(), object];
+        let [_empty] = self
+            .ask(Ask::Check, asked, &KnownIdentifiers::new())
+            .await?;
+        Ok(())
     }
 
     /// Only looks: DICOM, PNG or JPEG.
@@ -116,7 +153,7 @@ impl Redactor {
         bytes: Vec<u8>,
         known: &KnownIdentifiers,
     ) -> Result<Findings, RedactError> {
-        let [findings] = self.ask(Ask::Detect, bytes, known).await?;
+        let [findings] = self.ask(Ask::Detect, vec![bytes.into()], known).await?;
         listed(&findings)
     }
 
@@ -129,7 +166,8 @@ impl Redactor {
         bytes: Vec<u8>,
         known: &KnownIdentifiers,
     ) -> Result<Preview, RedactError> {
-        let [findings, before, after, size] = self.ask(Ask::Preview, bytes, known).await?;
+        let asked = vec![bytes.into()];
+        let [findings, before, after, size] = self.ask(Ask::Preview, asked, known).await?;
         let ([width, height], []) = size.as_chunks::<4>() else {
             return Err(RedactError::Protocol);
         };
@@ -144,16 +182,18 @@ impl Redactor {
     async fn ask<const N: usize>(
         &self,
         ask: Ask,
-        bytes: Vec<u8>,
+        payload: Vec<Bytes>,
         known: &KnownIdentifiers,
     ) -> Result<[Vec<u8>; N], RedactError> {
-        if bytes.len() as u64 > self.max_object_bytes {
+        // The last piece is the film.
+        let film = payload.last().map_or(0, Bytes::len);
+        if film as u64 > self.max_object_bytes {
             return Err(RedactError::TooLarge);
         }
         let (reply, answer) = oneshot::channel();
         let job = Job {
             ask,
-            bytes,
+            payload,
             known: known.clone(),
             reply,
         };
@@ -174,12 +214,12 @@ fn listed(json: &[u8]) -> Result<Findings, RedactError> {
 fn converse(
     worker: &mut Process,
     ask: Ask,
-    bytes: Vec<u8>,
+    payload: Vec<Bytes>,
     known: &KnownIdentifiers,
     config: &RedactConfig,
 ) -> Result<(u8, Vec<u8>), RedactError> {
     let likeness = known.likeness();
-    worker.converse(ask, bytes, |told| judge(told, &likeness, config.markers))
+    worker.converse(ask, payload, |told| judge(told, &likeness, config.markers))
 }
 
 /// One worker thread: takes a job, asks its process, replaces the process when needed.
@@ -196,7 +236,8 @@ fn run(config: &RedactConfig, queue: &Mutex<mpsc::Receiver<Job>>, mut process: O
         }
         let result = match process.take().map_or_else(|| Process::start(config), Ok) {
             Err(error) => Err(error),
-            Ok(mut worker) => match converse(&mut worker, job.ask, job.bytes, &job.known, config) {
+            Ok(mut worker) => match converse(&mut worker, job.ask, job.payload, &job.known, config)
+            {
                 Ok((kind, payload)) => {
                     process = Some(worker).filter(|worker| !worker.is_worn());
                     if kind == wire::DONE {

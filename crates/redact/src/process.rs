@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::config::RedactConfig;
@@ -18,7 +19,8 @@ const START_TIME: Duration = Duration::from_mins(1);
 /// Objects after which a worker is replaced: what a codec leaked goes with it.
 const OBJECTS_PER_LIFE: u32 = 256;
 
-type Question = (Ask, Vec<u8>);
+/// A payload in pieces, which lie one behind the other on the wire.
+type Question = (Ask, Vec<Bytes>);
 type Answer = Result<(u8, Vec<u8>), RedactError>;
 
 /// A running worker. Dropping kills it.
@@ -31,6 +33,7 @@ pub(crate) struct Process {
     timeout: Duration,
     /// What its address space may grow to.
     memory_bytes: u64,
+    has_presence: bool,
 }
 
 impl Process {
@@ -84,17 +87,20 @@ impl Process {
             objects: 0,
             timeout: START_TIME,
             memory_bytes: config.memory_bytes,
+            has_presence: false,
         };
         let begin = Begin {
             detector_bundle: config.detector_bundle.clone(),
+            presence_bundle: config.presence_bundle.clone(),
             runtime_library: config.runtime_library.clone(),
             max_object_bytes: config.max_object_bytes,
             fill: config.fill,
         };
         let begin = serde_json::to_vec(&begin).map_err(|_| RedactError::StartFailed)?;
-        match process.ask(Ask::Begin, begin) {
-            Ok((wire::DONE, _)) => {
+        match process.ask(Ask::Begin, vec![begin.into()]) {
+            Ok((wire::DONE, loaded)) => {
                 process.timeout = config.timeout;
+                process.has_presence = loaded == [1];
                 Ok(process)
             }
             _ => Err(RedactError::StartFailed),
@@ -106,7 +112,7 @@ impl Process {
     pub(crate) fn converse(
         &mut self,
         ask: Ask,
-        payload: Vec<u8>,
+        payload: Vec<Bytes>,
         judge: impl Fn(&[u8]) -> Result<Verdict, RedactError>,
     ) -> Answer {
         self.objects += 1;
@@ -118,7 +124,7 @@ impl Process {
             };
             let verdict = judge(&Zeroizing::new(told))?;
             let verdict = serde_json::to_vec(&verdict).map_err(|_| RedactError::Protocol)?;
-            answer = self.ask(Ask::Judged, verdict)?;
+            answer = self.ask(Ask::Judged, vec![verdict.into()])?;
         }
         match answer {
             (wire::READ, _) => Err(RedactError::Protocol),
@@ -127,7 +133,7 @@ impl Process {
     }
 
     /// Asks and waits. After an error the worker is of no more use.
-    fn ask(&mut self, ask: Ask, payload: Vec<u8>) -> Answer {
+    fn ask(&mut self, ask: Ask, payload: Vec<Bytes>) -> Answer {
         self.questions
             .send((ask, payload))
             .map_err(|_| RedactError::WorkerDied)?;
@@ -150,6 +156,11 @@ impl Process {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
         let pages: u64 = statm.split(' ').next()?.parse().ok()?;
         Some(pages.saturating_mul(rustix::param::page_size() as u64))
+    }
+
+    /// Whether the text-presence net could be loaded.
+    pub(crate) const fn has_presence(&self) -> bool {
+        self.has_presence
     }
 
     /// Process id.
@@ -177,7 +188,7 @@ fn carry(
 ) {
     let (mut input, mut output) = (BufWriter::new(input), BufReader::new(output));
     while let Ok((ask, payload)) = asked.recv() {
-        let written = wire::write(&mut input, ask as u8, &payload);
+        let written = wire::write_pieces(&mut input, ask as u8, &payload);
         // The worker has it now; a film is not kept for as long as that works.
         drop(payload);
         let result = match written {

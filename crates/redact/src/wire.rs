@@ -12,6 +12,7 @@ use crate::error::{RedactError, Undecodable};
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Begin {
     pub(crate) detector_bundle: std::path::PathBuf,
+    pub(crate) presence_bundle: std::path::PathBuf,
     pub(crate) runtime_library: std::path::PathBuf,
     pub(crate) max_object_bytes: u64,
     pub(crate) fill: Fill,
@@ -27,6 +28,8 @@ pub(crate) enum Ask {
     Preview = 5,
     /// The parent's answer to [`READ`]: JSON of a verdict.
     Judged = 6,
+    /// Places that may show text, and the object that is to leave.
+    Check = 7,
 }
 
 impl Ask {
@@ -38,6 +41,7 @@ impl Ask {
             Self::Detect,
             Self::Preview,
             Self::Judged,
+            Self::Check,
         ]
         .into_iter()
         .find(|ask| *ask as u8 == kind)
@@ -51,7 +55,8 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const READ: u8 = 200;
 
 /// Every error a worker can report, by its number on the wire.
-const ERRORS: [RedactError; 12] = [
+const ERRORS: [RedactError; 13] = [
+    RedactError::TextLeft,
     RedactError::EncodeFailed,
     RedactError::DetectorFailed,
     RedactError::Protocol,
@@ -87,11 +92,25 @@ pub(crate) fn kind_to_error(kind: u8) -> RedactError {
 
 /// Writes one frame.
 pub(crate) fn write(out: &mut impl Write, kind: u8, payload: &[u8]) -> io::Result<()> {
-    let length =
-        u32::try_from(payload.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    write_pieces(out, kind, &[payload])
+}
+
+/// Writes one frame whose payload lies in pieces: a film is not copied to get a head.
+pub(crate) fn write_pieces(
+    out: &mut impl Write,
+    kind: u8,
+    pieces: &[impl AsRef<[u8]>],
+) -> io::Result<()> {
+    let length = pieces
+        .iter()
+        .map(|piece| piece.as_ref().len())
+        .sum::<usize>();
+    let length = u32::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     out.write_all(&[kind])?;
     out.write_all(&length.to_le_bytes())?;
-    out.write_all(payload)?;
+    for piece in pieces {
+        out.write_all(piece.as_ref())?;
+    }
     out.flush()
 }
 
@@ -120,6 +139,13 @@ pub(crate) fn join(parts: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(&(part.len() as u64).to_le_bytes());
         out.extend_from_slice(part);
     }
+    out
+}
+
+/// What comes before the last part, so that this need not be copied behind the others.
+pub(crate) fn head(parts: &[&[u8]], last: usize) -> Vec<u8> {
+    let mut out = join(parts);
+    out.extend_from_slice(&(last as u64).to_le_bytes());
     out
 }
 
@@ -152,7 +178,9 @@ fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ERRORS, error_to_kind, join, kind_to_error, read, split, write};
+    use super::{
+        ERRORS, error_to_kind, head, join, kind_to_error, read, split, write, write_pieces,
+    };
     use crate::error::{RedactError, Undecodable};
 
     #[test]
@@ -171,8 +199,11 @@ mod tests {
             let mut bytes = Vec::new();
             write(&mut bytes, kind, &join(&[&a, &b])).unwrap();
             let (found, payload) = read(&mut bytes.as_slice(), 1000).unwrap();
-            assert_eq!((found, split::<2>(payload)), (kind, Some([a, b])));
+            assert_eq!((found, split::<2>(payload)), (kind, Some([a.clone(), b.clone()])));
             assert!(read(&mut bytes.as_slice(), 15).is_err());
+            let mut pieces = Vec::new();
+            write_pieces(&mut pieces, kind, &[head(&[&a], b.len()), b]).unwrap();
+            assert_eq!(pieces, bytes);
         }
 
         #[test]

@@ -13,6 +13,7 @@ use super::raw::{millis, positive};
 #[serde(deny_unknown_fields)]
 pub(super) struct Redact {
     detector_bundle: PathBuf,
+    presence_bundle: Option<PathBuf>,
     runtime_library: Option<PathBuf>,
     #[serde(default = "one")]
     workers: usize,
@@ -34,7 +35,12 @@ impl Redact {
                 .map_err(|error| ConfigError::invalid("redact.runtime_library", error))?,
         };
         let exe = std::env::current_exe().map_err(|error| ConfigError::invalid("redact", error))?;
+        let usual = RedactConfig::at(exe, base.join(self.detector_bundle), runtime_library);
         Ok(RedactConfig {
+            presence_bundle: match self.presence_bundle {
+                Some(path) => base.join(path),
+                None => usual.presence_bundle,
+            },
             workers: positive("redact.workers", self.workers)?,
             memory_bytes: positive("redact.memory_bytes", self.memory_bytes)?,
             markers: self
@@ -46,7 +52,7 @@ impl Redact {
                 .parse()
                 .map_err(|reason: &str| ConfigError::invalid("redact.fill", reason))?,
             timeout: millis("redact.timeout_ms", self.timeout_ms)?,
-            ..RedactConfig::at(exe, base.join(self.detector_bundle), runtime_library)
+            ..usual
         })
     }
 }

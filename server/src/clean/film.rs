@@ -1,4 +1,4 @@
-//! One film that came by `Generate`: chest? → de-identify → redact → gate. Any "no", any error and
+//! One film that came by `Generate`: chest? → de-identify → redact → check → gate. Any "no", any error and
 //! any panic on the way ends the request.
 
 use std::sync::Arc;
@@ -51,7 +51,10 @@ impl Cleaner {
 
         let redacted = redactor.redact(bytes, &own).await.map_err(redact_reason)?;
         let (object, png, findings) = redacted.into_parts();
+        let object = Bytes::from(object);
         metric::findings(&findings);
+        let looked = redactor.check(object.clone(), &findings).await;
+        looked.map_err(redact_reason)?;
 
         // The gate reads the encoded bytes again: it trusts neither step before it, but it has to know
         // what the policy keeps.
@@ -103,6 +106,7 @@ fn redact_reason(error: cloister_redact::RedactError) -> ReasonCode {
     use cloister_redact::RedactError as E;
     match error {
         E::Undecodable(_) | E::UnknownTransferSyntax | E::TooLarge => ReasonCode::FilmUnreadable,
+        E::TextLeft => ReasonCode::ResidualIdentifier,
         _ => ReasonCode::GuardFailed,
     }
 }

@@ -1,0 +1,178 @@
+//! Looks at a film that was looked at before: beside what was blanked, while the samples are still held
+//! (`beside`), and at every pixel of what will leave (`is_clean`).
+
+use crate::components::Component;
+use crate::error::RedactError;
+use crate::film::Film;
+use crate::find;
+use crate::look::Tools;
+use crate::redacted::FoundBox;
+use crate::render::{Grey, Views};
+
+/// Share of a place that a kept marker must cover to explain it.
+const EXPLAINED: f32 = 0.7;
+/// Grey steps from its median within which a pixel of a blanked place lies: lossy codecs ring.
+const FLAT: u8 = 6;
+/// Share of a place's pixels that may lie farther away.
+const STRAY: usize = 50;
+
+/// What a look near the blanked places finds now; nothing if nothing was blanked, or without the presence
+/// net (the other detector joins neighbours to lines by itself).
+pub(crate) fn beside(
+    film: &Film,
+    known: &[FoundBox],
+    tools: &mut Tools,
+) -> Result<Vec<FoundBox>, RedactError> {
+    let Some(presence) = &mut tools.presence else {
+        return Ok(Vec::new());
+    };
+    let mut fresh = Vec::new();
+    let mut views = Views::of(film);
+    for frame in 0..film.frames {
+        let here = |one: &&FoundBox| one.frame as usize == frame;
+        let blanked: Vec<Component> = known
+            .iter()
+            .filter(here)
+            .filter(|one| one.is_redacted())
+            .map(component)
+            .collect();
+        if blanked.is_empty() {
+            continue;
+        }
+        for view in views.frame(frame) {
+            let seen = find::near(view, &blanked, presence)?;
+            fresh.extend(unexplained(seen, view, frame, known));
+        }
+    }
+    Ok(film.snapped(fresh))
+}
+
+/// Whether no view of any frame shows text but the markers that were kept.
+pub(crate) fn is_clean(
+    film: &Film,
+    expected: &[FoundBox],
+    tools: &mut Tools,
+) -> Result<bool, RedactError> {
+    tools.alert(false);
+    let mut views = Views::of(film);
+    for frame in 0..film.frames {
+        for view in views.frame(frame) {
+            let seen = find::surely(view, &mut tools.detector, tools.presence.as_mut())?;
+            if !unexplained(seen, view, frame, expected).is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Places that are neither kept markers nor flat.
+fn unexplained(
+    seen: Vec<Component>,
+    view: &Grey,
+    frame: usize,
+    known: &[FoundBox],
+) -> Vec<FoundBox> {
+    let kept = |place: &Component| {
+        known
+            .iter()
+            .filter(|one| one.frame as usize == frame && !one.is_redacted())
+            .any(|one| covered(place, &component(one)) >= EXPLAINED)
+    };
+    seen.into_iter()
+        .filter(|place| !kept(place) && !is_flat(view, place))
+        .map(|place| FoundBox {
+            frame: frame as u32,
+            x: place.left as u32,
+            y: place.top as u32,
+            w: (place.right - place.left) as u32,
+            h: (place.bottom - place.top) as u32,
+            score: place.score,
+            ..FoundBox::default()
+        })
+        .collect()
+}
+
+fn component(one: &FoundBox) -> Component {
+    Component {
+        left: one.x as usize,
+        top: one.y as usize,
+        right: one.x as usize + one.w as usize,
+        bottom: one.y as usize + one.h as usize,
+        score: one.score,
+        thickness: one.h.min(one.w) as usize,
+    }
+}
+
+/// Share of `place` that lies under `other`.
+fn covered(place: &Component, other: &Component) -> f32 {
+    let side = |from: usize, to: usize, other_from: usize, other_to: usize| {
+        to.min(other_to).saturating_sub(from.max(other_from))
+    };
+    let shared = side(place.left, place.right, other.left, other.right)
+        * side(place.top, place.bottom, other.top, other.bottom);
+    let area = (place.right - place.left) * (place.bottom - place.top);
+    shared as f32 / area.max(1) as f32
+}
+
+/// Whether nothing stands in a place: it is one grey.
+fn is_flat(view: &Grey, place: &Component) -> bool {
+    let rows = (place.top..place.bottom).flat_map(|row| {
+        view.pixels
+            .get(row * view.width + place.left..row * view.width + place.right)
+            .unwrap_or_default()
+    });
+    let mut pixels: Vec<u8> = rows.copied().collect();
+    if pixels.is_empty() {
+        return true;
+    }
+    let middle = pixels.len() / 2;
+    let (_, &mut median, _) = pixels.select_nth_unstable(middle);
+    let stray = pixels.iter().filter(|pixel| pixel.abs_diff(median) > FLAT);
+    stray.count() * STRAY <= pixels.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{component, unexplained};
+    use crate::redacted::{Action, FoundBox};
+    use crate::render::Grey;
+
+    #[test]
+    fn markers_that_were_kept_and_flat_places_are_no_text() {
+        let view = Grey {
+            width: 60,
+            height: 20,
+            pixels: (0..1200)
+                .map(|at| {
+                    if at % 60 < 20 {
+                        (at % 5 * 50) as u8
+                    } else {
+                        90
+                    }
+                })
+                .collect(),
+        };
+        let at = |x: u32| FoundBox {
+            x,
+            y: 4,
+            w: 15,
+            h: 10,
+            ..FoundBox::default()
+        };
+        let seen = || vec![component(&at(2)), component(&at(40))];
+        assert_eq!(unexplained(seen(), &view, 0, &[]).len(), 1);
+        let kept = FoundBox {
+            action: Action::Keep,
+            ..at(1)
+        };
+        assert!(unexplained(seen(), &view, 0, &[kept]).is_empty());
+        // Not this marker, another frame's marker, and a place that should be blank and is not.
+        let other = [
+            FoundBox { x: 40, ..kept },
+            FoundBox { frame: 1, ..kept },
+            at(2),
+        ];
+        assert_eq!(unexplained(seen(), &view, 0, &other).len(), 1);
+    }
+}

@@ -1,0 +1,330 @@
+//! The text-presence net: bundle `text-presence` through `crates/onnx`. Used by `find`, which lets it look
+//! at every pixel: at native scale, and from afar for letters that fill the first look. It answers per
+//! cell of four by four pixels whether something is written there; it does not read.
+
+use std::ops::Range;
+use std::path::Path;
+
+use cloister_onnx::{Bundle, Kind, Runtime, Session, SessionOptions, TrustedHashes};
+use serde::Deserialize;
+
+use crate::components::{Component, Rule, Score, components};
+use crate::error::RedactError;
+use crate::model::{ALERT, Map};
+use crate::render::Grey;
+
+/// Name of the graph inside the bundle.
+const GRAPH: &str = "presence.onnx";
+/// Pixels of one run: what a worker's memory holds beside film and views.
+const PIXELS_AT_ONCE: usize = 4 << 20;
+/// Rows that two runs share: the net sees less than this around a cell.
+const SHARED_ROWS: usize = 192;
+/// Looks: native scale, from afar, and from so far away that a letter may fill the film.
+const LOOKS: u32 = 3;
+/// Sides of what is looked at, at least.
+const SMALLEST_SIDE: usize = 32;
+
+/// What the bundle says beside what every bundle says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    #[expect(dead_code, reason = "read by people")]
+    licence: String,
+    #[expect(dead_code, reason = "read by people")]
+    training_data: String,
+    input: Input,
+    thresholds: Thresholds,
+}
+
+/// How the net wants its picture: grey, 0 to 255.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: String,
+    channels: String,
+    side_multiple: usize,
+    /// Pixels of the film per cell of the map.
+    stride: usize,
+    /// Every further look is at a film so many times smaller.
+    coarse: usize,
+    /// Boxes that are lower or narrower are left to the look before; in pixels of the film, of the
+    /// second look.
+    coarse_from_px: usize,
+}
+
+/// Where text begins.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Thresholds {
+    /// A cell belongs to a component.
+    pixel: f32,
+    /// Highest probability of a component that another net confirms or not.
+    doubtful: f32,
+    /// Highest probability of a component that is blanked without asking anybody.
+    component: f32,
+    /// Pixels that a box grows on every side.
+    grow_px: usize,
+}
+
+/// A loaded net.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    session: Session,
+    input: Input,
+    thresholds: Thresholds,
+    is_alert: bool,
+}
+
+/// What one view shows, in its pixels.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Text.
+    pub(crate) sure: Vec<Component>,
+    /// Perhaps.
+    pub(crate) doubtful: Vec<Component>,
+}
+
+impl Presence {
+    /// Loads the bundle if it is trusted and unaltered.
+    pub(crate) fn load(bundle: &Path, library: &Path) -> Result<Self, RedactError> {
+        let failed = |_| RedactError::StartFailed;
+        let trusted = TrustedHashes::compiled_in().map_err(|_| RedactError::StartFailed)?;
+        let bundle = Bundle::load(bundle, &trusted).map_err(failed)?;
+        bundle.require(Kind::TextDetector).map_err(failed)?;
+        let spec: Spec = bundle.manifest().spec().map_err(failed)?;
+        let sane = spec.input.channels == "grey"
+            && spec.input.stride > 0
+            && spec.input.side_multiple >= spec.input.stride
+            && spec.input.side_multiple.is_multiple_of(spec.input.stride)
+            && SHARED_ROWS.is_multiple_of(spec.input.side_multiple)
+            && spec.input.coarse > 1
+            && spec.thresholds.doubtful <= spec.thresholds.component;
+        if !sane {
+            return Err(RedactError::StartFailed);
+        }
+        let runtime = Runtime::init(library).map_err(|_| RedactError::StartFailed)?;
+        let graph = bundle.read(GRAPH).map_err(failed)?;
+        // Films come in many shapes, and a worker's memory has a limit.
+        let options = SessionOptions {
+            keep_memory: false,
+            ..SessionOptions::default()
+        };
+        let session =
+            Session::load(&runtime, &graph, options).map_err(|_| RedactError::StartFailed)?;
+        if session.input_names() != [spec.input.name.clone()] {
+            return Err(RedactError::StartFailed);
+        }
+        Ok(Self {
+            session,
+            input: spec.input,
+            thresholds: spec.thresholds,
+            is_alert: false,
+        })
+    }
+
+    /// Makes the net alert, or not any more: text begins earlier then.
+    pub(crate) const fn alert(&mut self, is_alert: bool) {
+        self.is_alert = is_alert;
+    }
+
+    /// Pixels around a change beyond which the answer is as before.
+    pub(crate) const fn reach(&self) -> usize {
+        SHARED_ROWS
+    }
+
+    /// The next place to the left and above from which a part is seen as within the whole.
+    pub(crate) const fn aligned(&self, left: usize, top: usize) -> (usize, usize) {
+        let step = self.input.side_multiple;
+        (left / step * step, top / step * step)
+    }
+
+    /// Looks at one view from every distance.
+    pub(crate) fn look(&mut self, view: &Grey) -> Result<Seen, RedactError> {
+        self.looks(view, 0..LOOKS)
+    }
+
+    /// Only at native scale.
+    pub(crate) fn look_near(&mut self, view: &Grey) -> Result<Seen, RedactError> {
+        self.looks(view, 0..1)
+    }
+
+    /// Only the looks that make letters smaller.
+    pub(crate) fn look_from_afar(&mut self, view: &Grey) -> Result<Seen, RedactError> {
+        self.looks(view, 1..LOOKS)
+    }
+
+    fn looks(&mut self, view: &Grey, looks: Range<u32>) -> Result<Seen, RedactError> {
+        let mut seen = Seen::default();
+        for look in looks {
+            let factor = self.input.coarse.pow(look);
+            let least = if look == 0 {
+                0
+            } else {
+                self.input.coarse_from_px * self.input.coarse.pow(look - 1)
+            };
+            let small;
+            let looked_at = if factor == 1 {
+                view
+            } else if view.width.min(view.height) < SMALLEST_SIDE * factor {
+                break;
+            } else {
+                small = shrunk(view, factor);
+                &small
+            };
+            let map = self.map(looked_at)?;
+            self.take(&map, looked_at, factor, least, view, &mut seen);
+        }
+        Ok(seen)
+    }
+
+    /// Components of a map, in pixels of the view.
+    fn take(
+        &self,
+        map: &Map,
+        looked_at: &Grey,
+        factor: usize,
+        least: usize,
+        view: &Grey,
+        seen: &mut Seen,
+    ) {
+        let scale = if self.is_alert { ALERT } else { 1.0 };
+        let rule = Rule {
+            pixel: self.thresholds.pixel * scale,
+            component: self.thresholds.doubtful * scale,
+            score: Score::Highest,
+            reach: 1,
+            smallest: 1,
+        };
+        let (columns, rows) = (
+            looked_at.width.div_ceil(self.input.stride),
+            looked_at.height.div_ceil(self.input.stride),
+        );
+        let (cell, grow) = (self.input.stride * factor, self.thresholds.grow_px * factor);
+        for core in components(map, columns, rows, rule) {
+            let found = Component {
+                left: (core.left * cell).saturating_sub(grow),
+                top: (core.top * cell).saturating_sub(grow),
+                right: (core.right * cell + grow).min(view.width),
+                bottom: (core.bottom * cell + grow).min(view.height),
+                thickness: core.thickness * cell,
+                score: core.score,
+            };
+            let (width, height) = (
+                found.right.saturating_sub(found.left),
+                found.bottom.saturating_sub(found.top),
+            );
+            if width == 0 || height == 0 || width.min(height) < least {
+                continue;
+            }
+            if core.score >= self.thresholds.component * scale {
+                seen.sure.push(found);
+            } else {
+                seen.doubtful.push(found);
+            }
+        }
+    }
+
+    /// The probability per cell that something is written there, in bands that share rows.
+    fn map(&mut self, grey: &Grey) -> Result<Map, RedactError> {
+        let step = self.input.side_multiple;
+        let columns = grey.width.next_multiple_of(step) / self.input.stride;
+        let rows = grey.height.next_multiple_of(step) / self.input.stride;
+        let mut probability = vec![0.0_f32; columns * rows];
+        let band =
+            (PIXELS_AT_ONCE / grey.width.next_multiple_of(step) / step * step).max(2 * SHARED_ROWS);
+        let mut top = 0;
+        loop {
+            let bottom = (top + band).min(grey.height);
+            let part = self.run(grey, top, bottom)?;
+            // Where bands overlap, what either saw.
+            let from = top / self.input.stride * columns;
+            for (known, new) in probability.iter_mut().skip(from).zip(part) {
+                *known = known.max(new);
+            }
+            if bottom == grey.height {
+                break;
+            }
+            top = bottom - SHARED_ROWS;
+        }
+        Ok(Map {
+            width: columns,
+            probability,
+        })
+    }
+
+    /// One run over rows `top` to `bottom`; sides are filled up by repeating the last row and column.
+    fn run(&mut self, grey: &Grey, top: usize, bottom: usize) -> Result<Vec<f32>, RedactError> {
+        let step = self.input.side_multiple;
+        let (width, height) = (
+            grey.width.next_multiple_of(step),
+            (bottom - top).next_multiple_of(step),
+        );
+        let mut plane = Vec::with_capacity(width * height);
+        for row in 0..height {
+            let start = (top + row).min(bottom.saturating_sub(1)) * grey.width;
+            let line = grey
+                .pixels
+                .get(start..start + grey.width)
+                .ok_or(RedactError::DetectorFailed)?;
+            plane.extend(line.iter().map(|&pixel| f32::from(pixel)));
+            let last = f32::from(line.last().copied().unwrap_or(0));
+            plane.extend(std::iter::repeat_n(last, width - grey.width));
+        }
+        let out = self
+            .session
+            .run_single(&[1, 1, height, width], plane)
+            .map_err(|_| RedactError::DetectorFailed)?;
+        let cells = width / self.input.stride * (height / self.input.stride);
+        let mut map = out.data;
+        // Two maps: written, and written as a marker. A NaN compares false with every threshold: it would
+        // pass for "no text".
+        if map.len() != 2 * cells || map.iter().any(|p| !p.is_finite()) {
+            return Err(RedactError::DetectorFailed);
+        }
+        map.truncate(cells);
+        Ok(map)
+    }
+}
+
+/// Means over squares of `factor` pixels; what is left over at the right and lower ends is dropped.
+fn shrunk(view: &Grey, factor: usize) -> Grey {
+    let (width, height) = (view.width / factor, view.height / factor);
+    let area = (factor * factor) as u32;
+    let mut pixels = Vec::with_capacity(width * height);
+    let mut sums = vec![0_u32; width];
+    for rows in view.pixels.chunks_exact(view.width * factor).take(height) {
+        sums.fill(0);
+        for row in rows.chunks_exact(view.width) {
+            for (sum, part) in sums.iter_mut().zip(row.chunks_exact(factor)) {
+                *sum += part.iter().map(|&pixel| u32::from(pixel)).sum::<u32>();
+            }
+        }
+        pixels.extend(
+            sums.iter()
+                .map(|sum| ((2 * sum + area) / (2 * area)).min(255) as u8),
+        );
+    }
+    Grey {
+        width,
+        height,
+        pixels,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shrunk;
+    use crate::render::Grey;
+
+    #[test]
+    fn a_shrunken_pixel_is_the_mean_of_its_square() {
+        let view = Grey {
+            width: 7,
+            height: 4,
+            pixels: (0..28).collect(),
+        };
+        let small = shrunk(&view, 3);
+        assert_eq!((small.width, small.height), (2, 1));
+        assert_eq!(small.pixels, [8, 11]);
+    }
+}
