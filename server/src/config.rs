@@ -139,6 +139,8 @@ struct RawRedact {
     markers: Option<String>,
     /// "background" (the default) or "solid": what stands where something was blanked.
     fill: Option<String>,
+    /// "blank" (the default), "crop" or "keep": what the model sees of margins.
+    outside: Option<String>,
     /// Default: this executable.
     worker_exe: Option<PathBuf>,
 }
@@ -330,6 +332,11 @@ impl RawRedact {
             config.fill = fill
                 .parse()
                 .map_err(|reason: &str| ConfigError::invalid("redact.fill", reason))?;
+        }
+        if let Some(outside) = self.outside {
+            config.outside = outside
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.outside", reason))?;
         }
         if config.workers == 0 || config.timeout.is_zero() {
             return Err(invalid(

@@ -52,6 +52,33 @@ impl FromStr for Fill {
     }
 }
 
+/// What happens on the rendition, which the model sees, to what shows no patient: margins and what lies in
+/// them. The object itself keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outside {
+    /// It gets the grey of its margin.
+    #[default]
+    Blank,
+    /// It is cut off.
+    Crop,
+    /// Nothing.
+    Keep,
+}
+
+impl FromStr for Outside {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "blank" => Ok(Self::Blank),
+            "crop" => Ok(Self::Crop),
+            "keep" => Ok(Self::Keep),
+            _ => Err("blank, crop or keep"),
+        }
+    }
+}
+
 /// Settings of the worker pool.
 #[derive(Debug, Clone)]
 pub struct RedactConfig {
@@ -75,6 +102,8 @@ pub struct RedactConfig {
     pub markers: MarkerPolicy,
     /// What stands where something was blanked.
     pub fill: Fill,
+    /// What the rendition shows of what is no patient.
+    pub outside: Outside,
     /// Largest object that is read.
     pub max_object_bytes: u64,
 }
@@ -98,6 +127,7 @@ impl RedactConfig {
             timeout: Duration::from_mins(2),
             markers: MarkerPolicy::default(),
             fill: Fill::default(),
+            outside: Outside::default(),
             max_object_bytes: 512 << 20,
         }
     }

@@ -67,6 +67,8 @@ mod blank;
 
 mod encode;
 
+mod outside;
+
 mod rendition;
 
 #[doc(hidden)]
@@ -74,7 +76,7 @@ pub mod fuzzing;
 
 pub mod phantom;
 
-pub use config::{Fill, MarkerPolicy, RedactConfig};
+pub use config::{Fill, MarkerPolicy, Outside, RedactConfig};
 pub use error::{RedactError, Undecodable};
 pub use pool::Redactor;
 pub use redacted::{Action, Findings, FoundBox, Preview, Redacted, RedactedPicture, Source};

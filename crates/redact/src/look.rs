@@ -2,7 +2,7 @@
 //! judge it. A film that shows the patient's own identifiers is looked at a second time with lower
 //! thresholds: where one name was burned in, more is to be expected.
 
-use crate::config::Fill;
+use crate::config::{Fill, Outside};
 use crate::error::RedactError;
 use crate::film::Film;
 use crate::judge::Verdict;
@@ -28,6 +28,7 @@ pub(crate) struct Tools {
     pub(crate) recogniser: Option<Recogniser>,
     pub(crate) masks: Masks,
     pub(crate) fill: Fill,
+    pub(crate) outside: Outside,
 }
 
 impl Tools {

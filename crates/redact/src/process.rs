@@ -95,6 +95,7 @@ impl Process {
             runtime_library: config.runtime_library.clone(),
             max_object_bytes: config.max_object_bytes,
             fill: config.fill,
+            outside: config.outside,
         };
         let begin = serde_json::to_vec(&begin).map_err(|_| RedactError::StartFailed)?;
         match process.ask(Ask::Begin, vec![begin.into()]) {

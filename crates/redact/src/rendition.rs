@@ -2,21 +2,43 @@
 
 use png::{BitDepth, ColorType, Encoder};
 
+use crate::config::Outside;
 use crate::error::RedactError;
 use crate::film::Film;
+use crate::outside::{Area, without_outside};
+use crate::redacted::FoundBox;
 use crate::render::{Grey, render};
 
 /// Longest side of a rendition.
 const LONG_SIDE: usize = 1000;
 
-/// PNG of the first frame as it is meant to be seen.
-pub(crate) fn rendition(film: &Film) -> Result<Vec<u8>, RedactError> {
+/// PNG of the first frame as it is meant to be seen, without what is outside the patient by policy.
+pub(crate) fn rendition(
+    film: &Film,
+    found: &[FoundBox],
+    policy: Outside,
+) -> Result<Vec<u8>, RedactError> {
     let full = render(film, 0);
+    let original = (full.width, full.height);
     let small = if full.width.max(full.height) > LONG_SIDE {
         scale_to(&full, LONG_SIDE)
     } else {
         full
     };
+    let kept: Vec<Area> = found
+        .iter()
+        .filter(|one| one.frame == 0 && !one.is_redacted())
+        .map(|one| {
+            let scaled = |at: u32, new: usize, old: usize| at as usize * new / old.max(1);
+            (
+                scaled(one.x, small.width, original.0),
+                scaled(one.y, small.height, original.1),
+                scaled(one.x + one.w, small.width, original.0) + 1,
+                scaled(one.y + one.h, small.height, original.1) + 1,
+            )
+        })
+        .collect();
+    let small = without_outside(small, &kept, policy);
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out, small.width as u32, small.height as u32);
     encoder.set_color(ColorType::Grayscale);

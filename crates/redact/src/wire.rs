@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Fill;
+use crate::config::{Fill, Outside};
 use crate::error::{RedactError, Undecodable};
 
 /// First message to a worker, JSON.
@@ -16,6 +16,7 @@ pub(crate) struct Begin {
     pub(crate) runtime_library: std::path::PathBuf,
     pub(crate) max_object_bytes: u64,
     pub(crate) fill: Fill,
+    pub(crate) outside: Outside,
 }
 
 /// What a worker is asked.

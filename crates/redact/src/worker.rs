@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use dicom_object::DefaultDicomObject;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
+use crate::config::Outside;
 use crate::decode::MAX_SAMPLE_BYTES;
 use crate::error::{RedactError, Undecodable};
 use crate::film::Film;
@@ -93,6 +94,7 @@ fn work(memory_bytes: u64, cpu_seconds: u64) -> Result<(), RedactError> {
                 recogniser,
                 masks,
                 fill: begin.fill,
+                outside: begin.outside,
             }
         }
         Err(error) => {
@@ -161,7 +163,7 @@ fn answer(
     // From here on the samples are what is held, and a compressed object's own frames.
     drop(bytes);
     let before = if ask == Ask::Preview {
-        rendition::rendition(&film)?
+        rendition::rendition(&film, &[], Outside::Keep)?
     } else {
         Vec::new()
     };
@@ -189,7 +191,7 @@ fn answer(
         (_, object) => (object, Vec::new()),
     };
     // From the blanked samples, never from the original ones.
-    let after = rendition::rendition(&film)?;
+    let after = rendition::rendition(&film, &findings.boxes, tools.outside)?;
     match (ask, object) {
         (Ask::Redact, None) => Ok(wire::join(&[&listed, &after, &encoded])),
         (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),

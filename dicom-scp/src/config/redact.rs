@@ -21,6 +21,8 @@ pub(super) struct Redact {
     markers: String,
     #[serde(default = "background")]
     fill: String,
+    #[serde(default = "blank")]
+    outside: String,
     #[serde(default = "half_gib")]
     memory_bytes: u64,
     #[serde(default = "two_minutes_ms")]
@@ -51,6 +53,10 @@ impl Redact {
                 .fill
                 .parse()
                 .map_err(|reason: &str| ConfigError::invalid("redact.fill", reason))?,
+            outside: self
+                .outside
+                .parse()
+                .map_err(|reason: &str| ConfigError::invalid("redact.outside", reason))?,
             timeout: millis("redact.timeout_ms", self.timeout_ms)?,
             ..usual
         })
@@ -62,6 +68,9 @@ const fn one() -> usize {
 }
 fn keep() -> String {
     "keep".to_owned()
+}
+fn blank() -> String {
+    "blank".to_owned()
 }
 fn background() -> String {
     "background".to_owned()
