@@ -84,10 +84,10 @@ def test_boxes_are_components_in_film_pixels() -> None:
     probability[2:4, 3:7] = 0.4
     probability[2, 3] = 0.8
     probability[7, 9] = 0.45  # never likely enough
-    found = presence.boxes(probability, np.full_like(probability, 0.2), Thresholds(0.3, 0.5, 0.9, 2))
+    found = presence.boxes(probability, np.full_like(probability, 0.2), Thresholds(0.3, 0.3, 0.5, 0.9, 2))
     assert [(box.left, box.top, box.right, box.bottom) for box in found] == [(10, 6, 30, 18)]
     assert found[0].score == pytest.approx(0.8)
-    far = presence.boxes(probability, probability, Thresholds(0.3, 0.5, 0.9, 2), 3)
+    far = presence.boxes(probability, probability, Thresholds(0.3, 0.3, 0.5, 0.9, 2), 3)
     assert (far[0].left, far[0].right) == (30, 90)
 
 
@@ -107,7 +107,7 @@ def test_the_graph_says_what_the_net_says_at_any_size(tmp_path: Path, net: Prese
     assert [node.op_type for node in presence_bundle.onnx.load(file).graph.node].count(
         "BatchNormalization"
     ) == 0
-    found = evaluate_presence.looked(session, np.zeros((50, 130), dtype=np.uint8), Thresholds(1.1, 1.1))
+    found = evaluate_presence.looked(session, np.zeros((50, 130), dtype=np.uint8), Thresholds(1.1, 1.1, 1.1))
     assert found == []
 
 
@@ -152,7 +152,7 @@ def test_a_broken_run_ends_like_a_whole_one(
 def test_the_bundle_is_whole_and_says_whether_it_was_measured(tmp_path: Path, net: Presence) -> None:
     presence_bundle.export(net, tmp_path / presence_bundle.GRAPH)
     facts = {"steps": 5, "nih": 7, "hannover": 0}
-    hash_ = presence_bundle.seal(net, tmp_path, Thresholds(0.2, 0.4), facts, None)
+    hash_ = presence_bundle.seal(net, tmp_path, Thresholds(0.2, 0.3, 0.4), facts, None)
     assert bundle.whole(tmp_path)
     assert hash_ == bundle.sha256(tmp_path / "bundle.toml")
     said = tomllib.loads((tmp_path / "bundle.toml").read_text(encoding="utf-8"))

@@ -29,11 +29,13 @@ from .fonts import Face
 from .presence import STRIDE, Presence, Shape, target
 from .synthesis import LARGEST, SMALLEST, Film, Recipe, film
 
-SMALL_FILM, LARGE_FILM = 600, 3000  # pixels of a side
+# Pixels of a side. The look from afar sees a film of 768 as one of 256, all of its anatomy in one window.
+SMALL_FILM, LARGE_FILM = 256, 3000
 FACTS = 3  # maps per window: written, marker, weight
 WEIGHTS = 50.0  # of a cell are kept as bytes, so many steps to one
 BARE = 0.2  # share of windows without any text
 MARKED = 0.3  # share of blocks that are markers
+BLANKED = 0.15  # share of windows that were looked at before, and blanked in places
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Plan:
     batch: int = 20
     side: int = 256  # pixels of a window
     shard: int = 320  # windows
-    fresh: int = 8  # windows of a batch that no step has seen
+    fresh: int = 6  # windows of a batch that no step has seen
     ahead: int = 6  # shards that workers may be ahead
     peak: float = 3e-3
     decay: float = 0.01
@@ -76,7 +78,7 @@ def window(seed: int, films: list[Plane], faces: list[Face], side: int) -> Film:
     # Small letters are many, and the ones that are missed: half of the windows have no other.
     largest = rng.choice((16, 30, LARGEST + 4))
     blocks = 0.0 if bare else rng.uniform(0.8, 3.2) * (side / 256) ** 2
-    return film(seed, films, faces, window_of(rng, side), Recipe(blocks, MARKED, SMALLEST, largest))
+    return film(seed, films, faces, window_of(rng, side), Recipe(blocks, MARKED, SMALLEST, largest, BLANKED))
 
 
 def shard(number: int, plan: Plan, films: list[Plane], faces: list[Face]) -> dict[str, NDArray[np.uint8]]:

@@ -50,6 +50,23 @@ def _unit(inside: int, outside: int, side: int, stride: int) -> nn.Sequential:
     )
 
 
+class Halved(nn.Module):
+    """Half the size: 3 x 3 per channel in steps of two, then 1 x 1 across channels."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.deep = nn.Sequential(
+            nn.Conv2d(inside, inside, 3, 2, 1, groups=inside, bias=False), nn.BatchNorm2d(inside)
+        )
+        self.flat = nn.Sequential(
+            nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n,outside,H/2,W/2]`."""
+        return self.flat(self.deep(x))
+
+
 class Separable(nn.Module):
     """A residual block: 3 x 3 per channel, then 1 x 1 across channels."""
 
@@ -75,8 +92,8 @@ class Presence(nn.Module):
         self.stem = _unit(1, shape.first, 4, 2)
         self.to4 = _unit(shape.first, shape.quarter, 3, 2)
         self.to8 = _unit(shape.quarter, shape.eighth, 3, 2)
-        self.to16 = _unit(shape.eighth, shape.sixteenth, 3, 2)
-        self.to32 = _unit(shape.sixteenth, shape.thirtieth, 3, 2)
+        self.to16 = Halved(shape.eighth, shape.sixteenth)
+        self.to32 = Halved(shape.sixteenth, shape.thirtieth)
         at8, at16, at32 = shape.blocks
         self.at8 = nn.Sequential(*(Separable(shape.eighth) for _ in range(at8)))
         self.at16 = nn.Sequential(*(Separable(shape.sixteenth) for _ in range(at16)))
@@ -184,9 +201,11 @@ class Box:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Of the map: a cell counts, a component counts, a box is kept as a marker; and how boxes grow."""
+    """Of the map: a cell counts, a component is asked about, a component counts, a box is kept as a marker;
+    and how boxes grow."""
 
     cell: float = 0.3
+    doubtful: float = 0.3
     component: float = 0.5
     marker: float = 0.9
     grow: int = 2  # pixels

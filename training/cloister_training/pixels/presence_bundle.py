@@ -174,8 +174,8 @@ def manifest(folder: Path, limits: Thresholds, evaluated: bool) -> str:
             "[thresholds]",
             {
                 "pixel": limits.cell,
+                "doubtful": limits.doubtful,
                 "component": limits.component,
-                "marker": limits.marker,
                 "grow_px": limits.grow,
             },
         ),

@@ -71,7 +71,11 @@ def train(options: argparse.Namespace, log: Log) -> int:
 
 def _limits(options: argparse.Namespace) -> Thresholds:
     usual = Thresholds()
-    return Thresholds(options.pixel or usual.cell, options.component or usual.component)
+    return Thresholds(
+        options.pixel or usual.cell,
+        options.doubtful or usual.doubtful,
+        options.component or usual.component,
+    )
 
 
 def export(options: argparse.Namespace, log: Log) -> int:
@@ -148,6 +152,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], log: Log)
     shared.add_argument("--runs", type=Path, default=Path("runs/presence"))
     shared.add_argument("--ppocr", type=Path, help="PP-OCRv4's det.onnx; from the cache by default")
     shared.add_argument("--pixel", type=float, help="probability from which a cell counts")
+    shared.add_argument("--doubtful", type=float, help="probability from which another net is asked")
     shared.add_argument("--component", type=float, help="probability that a component must reach")
     parser = commands.add_parser("presence", help="the text-presence net of crates/redact")
     steps = parser.add_subparsers(required=True)

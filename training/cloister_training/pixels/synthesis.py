@@ -70,6 +70,7 @@ class Recipe:
     markers: float  # share of the blocks that are markers
     smallest: int = SMALLEST
     largest: int = LARGEST
+    blanked: float = 0.0  # share of the films on which places are blanked already
 
 
 @dataclass
@@ -349,7 +350,42 @@ def film(seed: int, films: list[Plane], faces: list[Face], window: Window, recip
             continue
         contrast = float(np.median(delta[part][inked]))
         found.append(Word(number, kind, corners, size, contrast, place, angle, face_kind, characters))
-    return Film(pixels, found, owner, ignored)
+    made = Film(pixels, found, owner, ignored)
+    return _blanked(rng, made) if recipe.blanked and rng.random() < recipe.blanked else made
+
+
+def _blanked(rng: random.Random, made: Film) -> Film:
+    """The film after a look: words and other places filled with one grey of what is around them. Nothing is
+    written there any more, and the net is to say so when it looks again."""
+    pixels, owner = made.pixels.copy(), made.owner.copy()
+    rows, columns = pixels.shape
+    places = []
+    for word in made.words:
+        if rng.random() < 0.5:
+            xs, ys = [x for x, _ in word.corners], [y for _, y in word.corners]
+            grown = rng.uniform(1, 10)
+            places.append((min(xs) - grown, min(ys) - grown, max(xs) + grown, max(ys) + grown))
+    for _ in range(rng.randint(0, 3)):
+        tall, wide = math.exp(rng.uniform(2.2, 4.5)), math.exp(rng.uniform(2.5, 5.5))
+        tall, wide = (wide, tall) if rng.random() < 0.2 else (tall, wide)
+        y, x = rng.uniform(-tall / 2, rows), rng.uniform(-wide / 2, columns)
+        places.append((x, y, x + wide, y + tall))
+    before = {word.number: int(np.count_nonzero(owner // 256 == word.number)) for word in made.words}
+    for left, top, right, bottom in places:
+        box = tuple(max(0, round(edge)) for edge in (left, top, right, bottom))
+        around = pixels[max(0, box[1] - 3) : box[3] + 3, max(0, box[0] - 3) : box[2] + 3]
+        if not around.size:
+            continue
+        pixels[box[1] : box[3], box[0] : box[2]] = round(float(np.median(around)))
+        owner[box[1] : box[3], box[0] : box[2]] = 0
+    words_, ignored = [], list(made.ignored)
+    for word in made.words:
+        left_ = int(np.count_nonzero(owner // 256 == word.number))
+        if left_ == before[word.number]:
+            words_.append(word)
+        elif left_ > 0.02 * before[word.number]:  # the rest of a word is neither
+            ignored.append(word.corners)
+    return Film(pixels, words_, owner, ignored)
 
 
 def _laid(
