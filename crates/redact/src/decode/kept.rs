@@ -79,7 +79,7 @@ fn keeps(object: DefaultDicomObject, before: &Film) {
     );
     // No view and no rendition of it fails, whatever its samples are.
     assert!(!render_all(&after, 0).is_empty());
-    rendition(&after).unwrap();
+    rendition(&after, &[], crate::config::Outside::Keep).unwrap();
     let stays = matches!(before.stored.family, Family::Rle | Family::Dct);
     if stays {
         assert_eq!(
