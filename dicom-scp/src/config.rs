@@ -153,6 +153,8 @@
 //!                                      # stay; or "redact": everything found is blanked
 //! fill = "background"                  # what stands there then: the samples around it; or "solid":
 //!                                      # black as displayed
+//! outside = "blank"                    # margins on the rendition, which the model sees, and what lies
+//!                                      # in them: their grey; or "crop", or "keep". Objects keep them
 //!
 //! [sidecar]
 //! endpoint = "https://127.0.0.1:8443"

@@ -35,7 +35,10 @@ impl Engine {
     /// Looks at every pixel of what will leave.
     pub(crate) async fn check(&self, object: Bytes, findings: &Findings) -> Result<(), StepError> {
         match self {
-            Self::Pool(redactor) => redactor.check(object, findings).await.map_err(failed),
+            Self::Pool(redactor) => {
+                redactor.check(object, findings).await.map_err(failed)?;
+                Ok(())
+            }
             #[cfg(test)]
             Self::PassThrough => Ok(()),
         }

@@ -7,7 +7,7 @@ use crate::components::{Component, Rule, Score, components};
 use crate::edges::strokes;
 use crate::error::RedactError;
 use crate::model::{Detector, Map};
-use crate::presence::{Presence, Seen};
+use crate::presence::{Presence, REACH, Seen};
 use crate::redacted::FoundBox;
 use crate::render::{Grey, Views};
 use crate::rendition::scale_to;
@@ -120,14 +120,13 @@ pub(crate) fn near(
     blanked: &[Component],
     presence: &mut Presence,
 ) -> Result<Vec<Component>, RedactError> {
-    let reach = presence.reach();
     let changed: Vec<Component> = blanked
         .iter()
         .map(|place| Component {
-            left: place.left.saturating_sub(reach),
-            top: place.top.saturating_sub(reach),
-            right: place.right + reach,
-            bottom: place.bottom + reach,
+            left: place.left.saturating_sub(REACH),
+            top: place.top.saturating_sub(REACH),
+            right: place.right + REACH,
+            bottom: place.bottom + REACH,
             ..*place
         })
         .collect();
@@ -312,8 +311,8 @@ fn look_at(
         }
         let reach = (core.right - core.left).max(core.bottom - core.top) / 2;
         let (left, top) = (
-            core.left.saturating_sub(reach),
-            core.top.saturating_sub(reach),
+            core.left.saturating_sub(REACH),
+            core.top.saturating_sub(REACH),
         );
         let part = cut(
             picture,

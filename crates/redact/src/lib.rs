@@ -79,5 +79,5 @@ pub mod phantom;
 pub use config::{Fill, MarkerPolicy, Outside, RedactConfig};
 pub use error::{RedactError, Undecodable};
 pub use pool::Redactor;
-pub use redacted::{Action, Findings, FoundBox, Preview, Redacted, RedactedPicture, Source};
+pub use redacted::{Action, Findings, FoundBox, Preview, Redacted, RedactedPicture, Source, Spent};
 pub use worker::dispatch_worker;

@@ -96,6 +96,7 @@ pub(crate) fn look(
     Ok(Findings {
         boxes,
         own_identifiers: verdict.own,
+        ..Findings::default()
     })
 }
 

@@ -12,7 +12,7 @@ use crate::config::RedactConfig;
 use crate::error::RedactError;
 use crate::judge::judge;
 use crate::process::Process;
-use crate::redacted::{Findings, Preview, Redacted, RedactedPicture};
+use crate::redacted::{Findings, Preview, Redacted, RedactedPicture, Spent};
 use crate::wire::{self, Ask};
 
 struct Job {
@@ -134,14 +134,14 @@ impl Redactor {
     ///
     /// # Errors
     /// [`RedactError::TextLeft`] where text shows, or what was blanked is not blank; others as before.
-    pub async fn check(&self, object: Bytes, findings: &Findings) -> Result<(), RedactError> {
+    pub async fn check(&self, object: Bytes, findings: &Findings) -> Result<Spent, RedactError> {
         let expected = serde_json::to_vec(&findings.boxes).map_err(|_| RedactError::Protocol)?;
         let head = wire::head(&[&expected], object.len());
         let asked = vec![head.into(), object];
-        let [_empty] = self
+        let [spent] = self
             .ask(Ask::Check, asked, &KnownIdentifiers::new())
             .await?;
-        Ok(())
+        serde_json::from_slice(&spent).map_err(|_| RedactError::Protocol)
     }
 
     /// Only looks: DICOM, PNG or JPEG.

@@ -17,8 +17,9 @@ use crate::render::Grey;
 const GRAPH: &str = "presence.onnx";
 /// Pixels of one run: what a worker's memory holds beside film and views.
 const PIXELS_AT_ONCE: usize = 4 << 20;
-/// Rows that two runs share: the net sees less than this around a cell.
-const SHARED_ROWS: usize = 192;
+/// Pixels around a cell beyond which the net sees nothing: rows that two runs share, and how far a change
+/// of the film reaches.
+pub(crate) const REACH: usize = 192;
 /// Looks: native scale, from afar, and from so far away that a letter may fill the film.
 const LOOKS: u32 = 3;
 /// Sides of what is looked at, at least.
@@ -96,7 +97,7 @@ impl Presence {
             && spec.input.stride > 0
             && spec.input.side_multiple >= spec.input.stride
             && spec.input.side_multiple.is_multiple_of(spec.input.stride)
-            && SHARED_ROWS.is_multiple_of(spec.input.side_multiple)
+            && REACH.is_multiple_of(spec.input.side_multiple)
             && spec.input.coarse > 1
             && spec.thresholds.doubtful <= spec.thresholds.component;
         if !sane {
@@ -125,11 +126,6 @@ impl Presence {
     /// Makes the net alert, or not any more: text begins earlier then.
     pub(crate) const fn alert(&mut self, is_alert: bool) {
         self.is_alert = is_alert;
-    }
-
-    /// Pixels around a change beyond which the answer is as before.
-    pub(crate) const fn reach(&self) -> usize {
-        SHARED_ROWS
     }
 
     /// The next place to the left and above from which a part is seen as within the whole.
@@ -231,7 +227,7 @@ impl Presence {
         let rows = grey.height.next_multiple_of(step) / self.input.stride;
         let mut probability = vec![0.0_f32; columns * rows];
         let band =
-            (PIXELS_AT_ONCE / grey.width.next_multiple_of(step) / step * step).max(2 * SHARED_ROWS);
+            (PIXELS_AT_ONCE / grey.width.next_multiple_of(step) / step * step).max(2 * REACH);
         let mut top = 0;
         loop {
             let bottom = (top + band).min(grey.height);
@@ -244,7 +240,7 @@ impl Presence {
             if bottom == grey.height {
                 break;
             }
-            top = bottom - SHARED_ROWS;
+            top = bottom - REACH;
         }
         Ok(Map {
             width: columns,

@@ -75,6 +75,16 @@ impl FoundBox {
     }
 }
 
+/// Microseconds that a worker spent on a film.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spent {
+    /// Parsing, decoding and encoding.
+    pub codec: u64,
+    /// Rendering, finding, reading and blanking.
+    pub look: u64,
+}
+
 /// Everything that was found on a film.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +93,8 @@ pub struct Findings {
     pub boxes: Vec<FoundBox>,
     /// Boxes whose text holds the patient's own identifiers.
     pub own_identifiers: u32,
+    /// Time.
+    pub spent: Spent,
 }
 
 impl Findings {

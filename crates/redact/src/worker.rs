@@ -4,9 +4,11 @@
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use dicom_object::DefaultDicomObject;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use serde::Serialize;
 
 use crate::config::Outside;
 use crate::decode::MAX_SAMPLE_BYTES;
@@ -18,7 +20,7 @@ use crate::masks::Masks;
 use crate::model::Detector;
 use crate::presence::Presence;
 use crate::reading::Reading;
-use crate::redacted::FoundBox;
+use crate::redacted::{FoundBox, Spent};
 use crate::wire::{self, Ask, Begin};
 use crate::{again, blank, decode, encode, picture, rendition};
 
@@ -155,6 +157,7 @@ fn answer(
     if ask == Ask::Check {
         return check(bytes, tools);
     }
+    let mut clock = Clock::start();
     let (object, mut film) = open(ask, &bytes)?;
     let masked = object
         .as_ref()
@@ -162,6 +165,7 @@ fn answer(
         .unwrap_or_default();
     // From here on the samples are what is held, and a compressed object's own frames.
     drop(bytes);
+    clock.codec();
     let before = if ask == Ask::Preview {
         rendition::rendition(&film, &[], Outside::Keep)?
     } else {
@@ -182,17 +186,23 @@ fn answer(
         boxes.extend(&more);
         findings.boxes.extend(more);
     }
-    let listed = serde_json::to_vec(&findings).map_err(|_| RedactError::EncodeFailed)?;
-    if ask == Ask::Detect {
-        return Ok(wire::join(&[&listed]));
-    }
+    clock.look();
     let (object, encoded) = match (ask, object) {
         (Ask::Redact, Some(object)) => (None, encode::encode(object, &mut film, &boxes)?),
         (_, object) => (object, Vec::new()),
     };
-    // From the blanked samples, never from the original ones.
-    let after = rendition::rendition(&film, &findings.boxes, tools.outside)?;
+    clock.codec();
+    let after = if ask == Ask::Detect {
+        Vec::new()
+    } else {
+        // From the blanked samples, never from the original ones.
+        rendition::rendition(&film, &findings.boxes, tools.outside)?
+    };
+    clock.look();
+    findings.spent = clock.spent;
+    let listed = json(&findings)?;
     match (ask, object) {
+        (Ask::Detect, _) => Ok(wire::join(&[&listed])),
         (Ask::Redact, None) => Ok(wire::join(&[&listed, &after, &encoded])),
         (Ask::RedactPicture, None) => Ok(wire::join(&[&listed, &after])),
         (Ask::Preview, _) => {
@@ -203,18 +213,54 @@ fn answer(
     }
 }
 
+fn json(value: &impl Serialize) -> Result<Vec<u8>, RedactError> {
+    serde_json::to_vec(value).map_err(|_| RedactError::EncodeFailed)
+}
+
+/// Tells codecs from looking.
+struct Clock {
+    last: Instant,
+    spent: Spent,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            last: Instant::now(),
+            spent: Spent::default(),
+        }
+    }
+
+    fn lap(&mut self) -> u64 {
+        let now = Instant::now();
+        let lap = now.duration_since(self.last);
+        self.last = now;
+        u64::try_from(lap.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn codec(&mut self) {
+        self.spent.codec += self.lap();
+    }
+
+    fn look(&mut self) {
+        self.spent.look += self.lap();
+    }
+}
+
 /// The last look: at what will leave, as if nobody had looked before.
 fn check(payload: Vec<u8>, tools: &mut Tools) -> Result<Vec<u8>, RedactError> {
+    let mut clock = Clock::start();
     let [expected, bytes] = wire::split(payload).ok_or(RedactError::Protocol)?;
     let expected: Vec<FoundBox> =
         serde_json::from_slice(&expected).map_err(|_| RedactError::Protocol)?;
     let (_, film) = open(Ask::Redact, &bytes)?;
     drop(bytes);
-    if again::is_clean(&film, &expected, tools)? {
-        Ok(wire::join(&[&[]]))
-    } else {
-        Err(RedactError::TextLeft)
+    clock.codec();
+    if !again::is_clean(&film, &expected, tools)? {
+        return Err(RedactError::TextLeft);
     }
+    clock.look();
+    Ok(wire::join(&[&json(&clock.spent)?]))
 }
 
 fn open(ask: Ask, bytes: &[u8]) -> Result<(Option<DefaultDicomObject>, Film), RedactError> {

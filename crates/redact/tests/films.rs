@@ -18,6 +18,9 @@ mod bounds;
 #[path = "films/codecs.rs"]
 mod codecs;
 
+#[path = "films/left.rs"]
+mod left;
+
 #[path = "films/markers.rs"]
 mod markers;
 
@@ -57,6 +60,14 @@ const TESTS: &[Test] = &[
     (
         "the_object_describes_its_new_pixels",
         text::the_object_describes_its_new_pixels,
+    ),
+    (
+        "text_that_is_left_does_not_leave",
+        left::text_does_not_leave,
+    ),
+    (
+        "without_the_presence_net_the_detector_looks_at_everything",
+        left::without_the_presence_net_the_detector_looks_at_everything,
     ),
     ("markers_stay_and_names_go", markers::stay_and_names_go),
     (

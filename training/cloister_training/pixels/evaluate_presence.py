@@ -34,7 +34,20 @@ from . import stored, zones
 from .backgrounds import Window
 from .filters import Mask, Plane
 from .fonts import LATIN, Face
-from .presence import COARSE, COARSE_FROM, Box, Thresholds, blanked, boxes, components, padded, smaller
+from .presence import (
+    COARSE,
+    COARSE_FROM,
+    LOOKS,
+    MULTIPLE,
+    STRIDE,
+    Box,
+    Thresholds,
+    blanked,
+    boxes,
+    components,
+    padded,
+    smaller,
+)
 from .synthesis import LARGEST, SMALLEST, Film, Recipe, film
 
 Grey = NDArray[np.uint8]
@@ -80,9 +93,9 @@ def group_of(number: int) -> Group:
     return "text" if number % 2 == 0 else "markers" if number % 6 == 1 else "bare"
 
 
-def case(number: int, films: list[Plane], faces: list[Face]) -> Case:
+def case(number: int, films: list[Plane], faces: list[Face], seed: int = SEED) -> Case:
     """The film of a number."""
-    rng = random.Random(SEED + number)
+    rng = random.Random(seed + number)
     group = group_of(number)
     height = round(math.exp(rng.uniform(math.log(SMALL_FILM), math.log(LARGE_FILM))))
     several = group == "text" and rng.random() < SEVERAL_FRAMES
@@ -95,12 +108,12 @@ def case(number: int, films: list[Plane], faces: list[Face]) -> Case:
         "markers": Recipe(2.5, 1.0, COUNTS_FROM, LARGEST),
         "bare": Recipe(0.0, 0.0),
     }[group]
-    made = film(SEED + number, films, faces if group == "text" else latin, window, recipe)
+    made = film(seed + number, films, faces if group == "text" else latin, window, recipe)
     frames, shown = [made.pixels], 0
     if several:
         for extra in range(rng.randint(1, 3)):
             frames.append(
-                film(SEED + number + ((extra + 1) << 32), films, faces, window, Recipe(0.0, 0.0)).pixels
+                film(seed + number + ((extra + 1) << 32), films, faces, window, Recipe(0.0, 0.0)).pixels
             )
         shown = rng.randrange(len(frames))
         frames[0], frames[shown] = frames[shown], frames[0]
@@ -192,18 +205,38 @@ def net(file: Path, limits: Thresholds, markers: bool, threads: int = 1) -> Dete
     return look
 
 
-def looked(session: onnxruntime.InferenceSession, grey: Grey, limits: Thresholds) -> list[Box]:
-    """Boxes on one frame: a look at native scale and one from afar."""
-    (near,) = session.run(None, {"film": padded(grey)})
-    height, width = -(-grey.shape[0] // 4), -(-grey.shape[1] // 4)
-    found = boxes(near[0, 0, :height, :width], near[0, 1, :height, :width], limits)
-    (far,) = session.run(None, {"film": padded(smaller(grey))})
-    height, width = -(-(grey.shape[0] // COARSE) // 4), -(-(grey.shape[1] // COARSE) // 4)
-    return found + [
+# The map of a look, its marker map, how much smaller the film was, and how large boxes of it are at least.
+Maps = list[tuple[Plane, Plane, int, int]]
+
+
+def maps(session: onnxruntime.InferenceSession, grey: Grey) -> Maps:
+    """A look at native scale, and those from afar."""
+    found: Maps = []
+    for look in range(LOOKS):
+        factor = COARSE**look
+        if look and min(grey.shape) < MULTIPLE * factor:
+            break
+        picture = smaller(grey, factor)
+        (said,) = session.run(None, {"film": padded(picture)})
+        height, width = (-(-side // STRIDE) for side in picture.shape)
+        least = COARSE_FROM * COARSE ** (look - 1) if look else 0
+        found.append((said[0, 0, :height, :width], said[0, 1, :height, :width], factor, least))
+    return found
+
+
+def boxes_of(seen: Maps, limits: Thresholds) -> list[Box]:
+    """What would be blanked on a frame."""
+    return [
         box
-        for box in boxes(far[0, 0, :height, :width], far[0, 1, :height, :width], limits, COARSE)
-        if min(box.right - box.left, box.bottom - box.top) >= COARSE_FROM
+        for near, marker, factor, least in seen
+        for box in boxes(near, marker, limits, factor)
+        if min(box.right - box.left, box.bottom - box.top) >= least
     ]
+
+
+def looked(session: onnxruntime.InferenceSession, grey: Grey, limits: Thresholds) -> list[Box]:
+    """Boxes on one frame."""
+    return boxes_of(maps(session, grey), limits)
 
 
 def ppocr(file: Path, pixel: float = 0.3, mean: float = 0.6, unclip: float = 1.5) -> Detector:

@@ -24,7 +24,8 @@ from .synthesis import GROWN, Corners, Film, Word
 
 STRIDE = 4  # pixels of the film per cell of the map
 MULTIPLE = 32  # of which the picture's sides are multiples
-COARSE = 3  # the second look is at a film so many times smaller, for letters that fill the first
+LOOKS = 3
+COARSE = 3  # every further look is at a film so many times smaller, for letters that fill the one before
 COARSE_FROM = 36  # pixels: boxes of the second look that are lower and narrower are not taken
 FAINT = 0.15  # words of less contrast weigh more
 UNSEEN = 0.03  # words of less contrast are neither text nor background
@@ -285,10 +286,12 @@ def padded(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     return full[None, None].astype(np.float32)
 
 
-def smaller(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The film for the second look: means over blocks, what is left over at the ends dropped."""
-    height, width = (side // COARSE * COARSE for side in grey.shape)
-    blocks = grey[:height, :width].reshape(height // COARSE, COARSE, width // COARSE, COARSE)
+def smaller(grey: NDArray[np.uint8], factor: int = COARSE) -> NDArray[np.uint8]:
+    """The film for a further look: means over blocks, what is left over at the ends dropped."""
+    if factor == 1:
+        return grey
+    height, width = (side // factor * factor for side in grey.shape)
+    blocks = grey[:height, :width].reshape(height // factor, factor, width // factor, factor)
     return (blocks.astype(np.float32).mean(axis=(1, 3)) + 0.5).astype(np.uint8)
 
 

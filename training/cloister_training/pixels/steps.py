@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import bundle
-from . import backgrounds, evaluate_presence, fit_presence, fonts, presence_bundle, zones
+from . import backgrounds, choose_thresholds, evaluate_presence, fit_presence, fonts, presence_bundle, zones
 from .evaluate_presence import Detector
 from .filters import Plane
 from .presence import Thresholds
@@ -99,6 +99,15 @@ def export(options: argparse.Namespace, log: Log) -> int:
     return 0
 
 
+def choose(options: argparse.Namespace, log: Log) -> int:
+    """A table of thresholds on films of the training family."""
+    films, faces = _films(options, "training", log), fonts.faces("training", options.fonts)
+    graph = options.runs / "bundle" / presence_bundle.GRAPH
+    rows = choose_thresholds.choose(graph, films, faces, options.count, Thresholds().grow, log)
+    print("\n".join(rows))
+    return 0
+
+
 def _detectors(options: argparse.Namespace) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     if options.net:
@@ -171,6 +180,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], log: Log)
     made.add_argument("--smoke", action="store_true", help="prove the way")
     made = step("export", export, "graph, card and manifest, into runs/presence/bundle")
     made.add_argument("--measured", action="store_true", help="with the figures of `evaluate`")
+    made = step("choose", choose, "what thresholds would do, on films of the training family")
+    made.add_argument("--count", type=int, default=300, help="films")
     made = step(
         "evaluate", evaluate, "films by number: even ones have text, of the others a third has markers"
     )

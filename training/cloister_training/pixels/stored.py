@@ -19,6 +19,7 @@ Grey = NDArray[np.uint8]
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grayscale word secondary capture
 EXPLICIT = "1.2.840.10008.1.2.1"
+PICTURES = 0.1  # share of the films that are PNG
 LONG = {"OB", "OW", "SQ", "UN", "UT"}
 
 
@@ -34,9 +35,9 @@ class Storage:
 
 
 def storage(seed: int) -> Storage:
-    """Half of the films are PNG; the others have some bits and a window somewhere in them."""
+    """One film in ten is a PNG; the others have some bits and a window somewhere in them."""
     rng = random.Random(seed ^ 0x5EED)
-    if rng.random() < 0.5:
+    if rng.random() < PICTURES:
         return Storage(8, False, 0, 255, False)
     bits = rng.choice((8, 10, 12, 12, 14, 16))
     top = (1 << bits) - 1

@@ -12,7 +12,7 @@ use crate::support::{Film, code, config, data, nobody, pool, small_film, wait};
 
 const JPEG: &str = "1.2.840.10008.1.2.4.50";
 
-/// What a worker may use: DESIGN asks for half a gigabyte.
+/// What a worker may use.
 const WORKER_BYTES: u64 = 512 << 20;
 
 /// The phantom's frames as baseline JPEG.
