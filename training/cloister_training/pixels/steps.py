@@ -13,7 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import bundle
-from . import backgrounds, choose_thresholds, evaluate_presence, fit_presence, fonts, presence_bundle, zones
+from . import (
+    backgrounds,
+    choose_thresholds,
+    evaluate_presence,
+    fit_presence,
+    fonts,
+    presence_bundle,
+    time_presence,
+    zones,
+)
 from .evaluate_presence import Detector
 from .filters import Plane
 from .presence import Thresholds
@@ -108,7 +117,7 @@ def choose(options: argparse.Namespace, log: Log) -> int:
     return 0
 
 
-def _detectors(options: argparse.Namespace) -> dict[str, Detector]:
+def _detectors(options: argparse.Namespace, commands: bool = True) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     if options.net:
         graph = options.runs / "bundle" / presence_bundle.GRAPH
@@ -117,7 +126,7 @@ def _detectors(options: argparse.Namespace) -> dict[str, Detector]:
         found["ppocr-v4"] = evaluate_presence.ppocr(_ppocr(options))
     if options.with_tesseract:
         found["tesseract"] = evaluate_presence.tesseract()
-    for named in options.command or []:
+    for named in (options.command or []) if commands else []:
         name, _, line = named.partition("=")
         found[name] = evaluate_presence.command(line)
     return found
@@ -137,6 +146,15 @@ def evaluate(options: argparse.Namespace, log: Log) -> int:
         log("nothing was evaluated")
         return MISSING
     print(evaluate_presence.tables(kept))
+    return 0
+
+
+def measure(options: argparse.Namespace, log: Log) -> int:
+    """Times of the detectors on films of 2,000 by 2,000."""
+    films, faces = _films(options, "evaluation", log), fonts.faces("evaluation", options.fonts)
+    cases = time_presence.common(options.count, films, faces)
+    commands = dict(named.split("=", 1) for named in options.command or [])
+    print("\n".join(time_presence.table(cases, _detectors(options, commands=False), commands)))
     return 0
 
 
@@ -188,12 +206,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser], log: Log)
     made.add_argument("--first", type=int, default=0)
     made.add_argument("--last", type=int, default=12000)
     made.add_argument("--batch", type=int, default=20, help="films that are made at once")
-    made.add_argument("--net", action="store_true", help="the exported graph alone")
-    made.add_argument("--with-ppocr", action="store_true", help="PP-OCRv4's detector, plain")
-    made.add_argument("--with-tesseract", action="store_true")
-    made.add_argument(
-        "--command", action="append", metavar="NAME=COMMAND", help="e.g. cloister='cloister detect-text -'"
-    )
+    timed = step("time", measure, "milliseconds a film, with one thread; the first command is the measure")
+    timed.add_argument("--count", type=int, default=12, help="films")
+    for asked in (made, timed):
+        asked.add_argument("--net", action="store_true", help="the exported graph alone")
+        asked.add_argument("--with-ppocr", action="store_true", help="PP-OCRv4's detector, plain")
+        asked.add_argument("--with-tesseract", action="store_true")
+        asked.add_argument(
+            "--command",
+            action="append",
+            metavar="NAME=COMMAND",
+            help="e.g. cloister='cloister detect-text -'",
+        )
     step("install", install, "copy the bundle over the committed one").add_argument(
         "--committed", type=Path, default=Path("../models/text-presence")
     )
