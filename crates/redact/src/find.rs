@@ -72,29 +72,40 @@ fn look_guided(
     places.retain(|stroke| !sure.iter().any(|text| holds(text, stroke)));
     places.extend(&sure);
     places.extend(doubtful);
+    let (tile, overlap) = (detector.tile(), detector.overlap());
     for place in gathered(&places, view) {
-        let part = cut(
-            view,
-            place.left,
-            place.top,
-            place.right - place.left,
-            place.bottom - place.top,
-        );
-        let long = part.width.max(part.height);
-        let part = if place.thickness < LOW && 2 * long <= detector.tile() {
-            enlarged(&part, 2)
-        } else if long > detector.tile() {
-            scale_to(&part, detector.tile())
-        } else {
-            part
-        };
-        let at = Place {
-            left: place.left as f32,
-            top: place.top as f32,
-            across: (place.right - place.left) as f32 / part.width as f32,
-            down: (place.bottom - place.top) as f32 / part.height as f32,
-        };
-        look_at(&part, at, view, detector, found)?;
+        let (width, height) = (place.right - place.left, place.bottom - place.top);
+        let (tops, lefts) = (starts(height, tile, overlap), starts(width, tile, overlap));
+        for (top, left) in tops
+            .iter()
+            .flat_map(|top| lefts.iter().map(move |left| (top, left)))
+        {
+            let (left, top) = (place.left + left, place.top + top);
+            let part = cut(
+                view,
+                left,
+                top,
+                tile.min(place.right - left),
+                tile.min(place.bottom - top),
+            );
+            let factor = if place.thickness < LOW && 2 * part.width.max(part.height) <= tile {
+                2
+            } else {
+                1
+            };
+            let at = Place {
+                left: left as f32,
+                top: top as f32,
+                across: 1.0 / factor as f32,
+                down: 1.0 / factor as f32,
+            };
+            let part = if factor == 1 {
+                part
+            } else {
+                enlarged(&part, factor)
+            };
+            look_at(&part, at, view, detector, found)?;
+        }
     }
     found.extend(sure);
     Ok(())

@@ -15,13 +15,14 @@ use crate::render::Grey;
 
 /// Name of the graph inside the bundle.
 const GRAPH: &str = "presence.onnx";
-/// Pixels of one run: what a worker's memory holds beside film and views.
-const PIXELS_AT_ONCE: usize = 4 << 20;
+/// Pixels of one run: its planes fit in a processor's cache for the most part, and in what the allocator keeps
+/// from one run to the next.
+const PIXELS_AT_ONCE: usize = 2 << 20;
 /// Pixels around a cell beyond which the net sees nothing: rows that two runs share, and how far a change
 /// of the film reaches.
 pub(crate) const REACH: usize = 192;
-/// Looks: native scale, from afar, and from so far away that a letter may fill the film.
-const LOOKS: u32 = 3;
+/// Looks: native scale, and from afar.
+const LOOKS: u32 = 2;
 /// Sides of what is looked at, at least.
 const SMALLEST_SIDE: usize = 32;
 
@@ -81,7 +82,7 @@ pub(crate) struct Presence {
 pub(crate) struct Seen {
     /// Text.
     pub(crate) sure: Vec<Component>,
-    /// Perhaps.
+    /// Perhaps. From afar there are no doubts: letters of that size are clear, and a chest looks like one.
     pub(crate) doubtful: Vec<Component>,
 }
 
@@ -214,7 +215,7 @@ impl Presence {
             }
             if core.score >= self.thresholds.component * scale {
                 seen.sure.push(found);
-            } else {
+            } else if factor == 1 {
                 seen.doubtful.push(found);
             }
         }
@@ -282,6 +283,13 @@ impl Presence {
     }
 }
 
+/// Rows of one run: as few runs as may be, of equal height.
+fn band_of(height: usize, width: usize, step: usize) -> usize {
+    let most = (PIXELS_AT_ONCE / width.max(1)).max(2 * REACH);
+    let runs = height.saturating_sub(REACH).div_ceil(most - REACH).max(1);
+    (height.saturating_sub(REACH).div_ceil(runs) + REACH).next_multiple_of(step)
+}
+
 /// Means over squares of `factor` pixels; what is left over at the right and lower ends is dropped.
 fn shrunk(view: &Grey, factor: usize) -> Grey {
     let (width, height) = (view.width / factor, view.height / factor);
@@ -309,8 +317,30 @@ fn shrunk(view: &Grey, factor: usize) -> Grey {
 
 #[cfg(test)]
 mod tests {
-    use super::shrunk;
+    use super::{PIXELS_AT_ONCE, REACH, band_of, shrunk};
     use crate::render::Grey;
+
+    #[test]
+    fn bands_cover_a_film_and_are_small_enough() {
+        for (height, width) in [
+            (1, 32),
+            (190, 320),
+            (2000, 2016),
+            (4280, 3520),
+            (9000, 640),
+            (3000, 16_000),
+        ] {
+            let band = band_of(height, width, 32);
+            assert!(band.is_multiple_of(32) && band > REACH);
+            let small_enough = band * width <= PIXELS_AT_ONCE + 32 * width;
+            assert!(
+                small_enough || band <= 2 * REACH + 32,
+                "{height} x {width}: {band}"
+            );
+            let runs = height.saturating_sub(REACH).div_ceil(band - REACH).max(1);
+            assert!(runs * (band - REACH) + REACH >= height);
+        }
+    }
 
     #[test]
     fn a_shrunken_pixel_is_the_mean_of_its_square() {

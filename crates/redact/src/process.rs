@@ -57,6 +57,9 @@ impl Process {
             .env("ORT_DISABLE_TELEMETRY", "1")
             // Every further arena of the C library reserves 64 MiB of the address space.
             .env("MALLOC_ARENA_MAX", "1")
+            // What a net's run frees is kept for the next: to the system and back, every page is cleared.
+            .env("MALLOC_MMAP_THRESHOLD_", "50331648")
+            .env("MALLOC_TRIM_THRESHOLD_", "536870912")
             // Large pages where the system has them on request: a net's planes are tens of megabytes.
             .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
             .stdin(Stdio::piped())

@@ -79,7 +79,7 @@ impl FoundBox {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
-    /// Parsing, decoding and encoding.
+    /// Parsing, decoding and encoding, that of the rendition too.
     pub codec: u64,
     /// Rendering, finding, reading and blanking.
     pub look: u64,

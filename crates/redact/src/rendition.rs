@@ -1,6 +1,6 @@
 //! Last step: the 8-bit grey PNG that travels with the report.
 
-use png::{BitDepth, ColorType, Encoder};
+use png::{BitDepth, ColorType, Compression, Encoder};
 
 use crate::config::Outside;
 use crate::error::RedactError;
@@ -43,6 +43,8 @@ pub(crate) fn rendition(
     let mut encoder = Encoder::new(&mut out, small.width as u32, small.height as u32);
     encoder.set_color(ColorType::Grayscale);
     encoder.set_depth(BitDepth::Eight);
+    // It travels once; a smaller file would cost more than the look for text.
+    encoder.set_compression(Compression::Fast);
     let mut writer = encoder
         .write_header()
         .map_err(|_| RedactError::EncodeFailed)?;

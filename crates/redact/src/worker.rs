@@ -198,7 +198,7 @@ fn answer(
         // From the blanked samples, never from the original ones.
         rendition::rendition(&film, &findings.boxes, tools.outside)?
     };
-    clock.look();
+    clock.codec();
     findings.spent = clock.spent;
     let listed = json(&findings)?;
     match (ask, object) {

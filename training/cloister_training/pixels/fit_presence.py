@@ -33,7 +33,7 @@ from .synthesis import LARGEST, SMALLEST, Film, Recipe, film
 SMALL_FILM, LARGE_FILM = 256, 3000
 FACTS = 3  # maps per window: written, marker, weight
 WEIGHTS = 50.0  # of a cell are kept as bytes, so many steps to one
-BARE = 0.2  # share of windows without any text
+BARE = 0.3  # share of windows without any text
 MARKED = 0.3  # share of blocks that are markers
 BLANKED = 0.15  # share of windows that were looked at before, and blanked in places
 
@@ -42,7 +42,7 @@ BLANKED = 0.15  # share of windows that were looked at before, and blanked in pl
 class Plan:
     """How long and how large."""
 
-    steps: int = 6000
+    steps: int = 20000
     batch: int = 20
     side: int = 256  # pixels of a window
     shard: int = 320  # windows
@@ -184,7 +184,7 @@ def loss_of(logits: Tensor, facts: Tensor) -> Tensor:
     words = weight * written
     ground = ((weight > 0) & (written < 0.5)).float()
     size = words.sum() + 20.0
-    presence = (each * keen * words).sum() / size + 2.0 * (each * keen * ground).sum() / size
+    presence = (each * keen * words).sum() / size + 3.0 * (each * keen * ground).sum() / size
     kinds = functional.binary_cross_entropy_with_logits(marked, marker, reduction="none")
     return presence + 0.3 * (kinds * words).sum() / size
 

@@ -24,9 +24,9 @@ from .synthesis import GROWN, Corners, Film, Word
 
 STRIDE = 4  # pixels of the film per cell of the map
 MULTIPLE = 32  # of which the picture's sides are multiples
-LOOKS = 3
+LOOKS = 2
 COARSE = 3  # every further look is at a film so many times smaller, for letters that fill the one before
-COARSE_FROM = 36  # pixels: boxes of the second look that are lower and narrower are not taken
+COARSE_FROM = 60  # pixels: boxes of the second look that are lower and narrower are not taken
 FAINT = 0.15  # words of less contrast weigh more
 UNSEEN = 0.03  # words of less contrast are neither text nor background
 CELLS = 64.0  # of a word of usual size
