@@ -11,7 +11,9 @@ use cloister_tests::{cloister, write};
 async fn found_text_is_blanked_and_its_pictures_stay_apart() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let place = |name: &str| folder.path().join(name).display().to_string();
-    let study = draw(&StudySpec::chest(83, Patient::made_up(), 1, 512))?;
+    let mut spec = StudySpec::chest(83, Patient::made_up(), 1, 512);
+    spec.burned_in = 1;
+    let study = draw(&spec)?;
     let film = study.files.first().context("a film")?;
     std::fs::create_dir(place("in"))?;
     write(&folder.path().join("in/film.dcm"), film)?;
@@ -24,7 +26,7 @@ async fn found_text_is_blanked_and_its_pictures_stay_apart() -> Result<()> {
     let found: serde_json::Value = serde_json::from_slice(&found.stdout)?;
     assert_eq!(found["id"], 7);
     let boxes = found["boxes"].as_array().context("boxes")?;
-    assert!(boxes.len() >= 3, "{found}");
+    assert!(!boxes.is_empty(), "{found}");
     for one in boxes {
         assert_eq!(one["action"], "redact", "{found}");
         for key in ["frame", "x", "y", "w", "h", "score"] {

@@ -16,10 +16,52 @@ const FLAT: u8 = 6;
 /// Share of a place's pixels that may lie farther away.
 const STRAY: usize = 50;
 
-/// What a look near the blanked places finds now; nothing if nothing was blanked, or without the presence
-/// net (the other detector joins neighbours to lines by itself).
+/// Pixels between those by which a view is known again.
+const STRIDE: usize = 997;
+
+/// Some pixels of every view of every frame, before anything is blanked.
+pub(crate) struct Before(Vec<Vec<Vec<u8>>>);
+
+impl Before {
+    pub(crate) fn of(views: &mut Views<'_>) -> Self {
+        let frames = 0..views.film().frames;
+        Self(frames.map(|frame| samples(views.frame(frame))).collect())
+    }
+
+    /// Whether a frame looks as before where nothing was blanked. It does not if its grey follows from all
+    /// of its samples, and some of them are gone.
+    fn is_like(&self, frame: usize, views: &[Grey], blanked: &[Component]) -> bool {
+        let (now, Some(before)) = (samples(views), self.0.get(frame)) else {
+            return false;
+        };
+        let width = views.first().map_or(1, |view| view.width.max(1));
+        let is_blanked = |at: usize| {
+            let (x, y) = (at * STRIDE % width, at * STRIDE / width);
+            blanked.iter().any(|place| {
+                (place.left..place.right).contains(&x) && (place.top..place.bottom).contains(&y)
+            })
+        };
+        now.len() == before.len()
+            && now.iter().zip(before).all(|(now, before)| {
+                let pairs = now.iter().zip(before).enumerate();
+                pairs
+                    .filter(|(_, (now, before))| now != before)
+                    .all(|(at, _)| is_blanked(at))
+            })
+    }
+}
+
+fn samples(views: &[Grey]) -> Vec<Vec<u8>> {
+    let some = |view: &Grey| view.pixels.iter().copied().step_by(STRIDE).collect();
+    views.iter().map(some).collect()
+}
+
+/// What a look at the blanked film finds now: near the blanked places where the rest looks as before, and
+/// everywhere else. Nothing if nothing was blanked, or without the presence net (the other detector joins
+/// neighbours to lines by itself).
 pub(crate) fn beside(
     film: &Film,
+    before: &Before,
     known: &[FoundBox],
     tools: &mut Tools,
 ) -> Result<Vec<FoundBox>, RedactError> {
@@ -39,8 +81,14 @@ pub(crate) fn beside(
         if blanked.is_empty() {
             continue;
         }
-        for view in views.frame(frame) {
-            let seen = find::near(view, &blanked, presence)?;
+        let seen = views.frame(frame);
+        let is_like = before.is_like(frame, seen, &blanked);
+        for view in seen {
+            let seen = if is_like {
+                find::near(view, &blanked, presence)?
+            } else {
+                presence.look(view)?.sure
+            };
             fresh.extend(unexplained(seen, view, frame, known));
         }
     }
@@ -57,7 +105,7 @@ pub(crate) fn is_clean(
     let mut views = Views::of(film);
     for frame in 0..film.frames {
         for view in views.frame(frame) {
-            let seen = find::surely(view, &mut tools.detector, tools.presence.as_mut())?;
+            let seen = find::plainly(view, &mut tools.detector, tools.presence.as_mut())?;
             if !unexplained(seen, view, frame, expected).is_empty() {
                 return Ok(false);
             }
@@ -134,9 +182,33 @@ fn is_flat(view: &Grey, place: &Component) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{component, unexplained};
+    use super::{Before, component, samples, unexplained};
     use crate::redacted::{Action, FoundBox};
     use crate::render::Grey;
+
+    #[test]
+    fn a_view_is_known_again_but_where_it_was_blanked() {
+        let view = |shift: u8| Grey {
+            width: 100,
+            height: 100,
+            pixels: (0..10_000).map(|at| (at % 200) as u8 + shift).collect(),
+        };
+        let before = Before(vec![samples(&[view(0)])]);
+        assert!(before.is_like(0, &[view(0)], &[]));
+        assert!(!before.is_like(0, &[view(1)], &[]));
+        assert!(!before.is_like(0, &[view(0), view(0)], &[]), "another view");
+        let mut blanked = view(0);
+        blanked.pixels[997] = 250;
+        let place = FoundBox {
+            x: 90,
+            y: 5,
+            w: 10,
+            h: 10,
+            ..FoundBox::default()
+        };
+        assert!(!before.is_like(0, &[blanked.clone()], &[]));
+        assert!(before.is_like(0, &[blanked], &[component(&place)]));
+    }
 
     #[test]
     fn markers_that_were_kept_and_flat_places_are_no_text() {

@@ -111,14 +111,14 @@ fn look_guided(
     Ok(())
 }
 
-/// What is text without any doubt, in one view.
-pub(crate) fn surely(
+/// What is plainly text, in one view.
+pub(crate) fn plainly(
     view: &Grey,
     detector: &mut Detector,
     presence: Option<&mut Presence>,
 ) -> Result<Vec<Component>, RedactError> {
     if let Some(presence) = presence {
-        return Ok(presence.look(view)?.sure);
+        return presence.look_for_plain_text(view);
     }
     let mut found = Vec::new();
     look(view, detector, &mut found)?;

@@ -2,6 +2,7 @@
 //! judge it. A film that shows the patient's own identifiers is looked at a second time with lower
 //! thresholds: where one name was burned in, more is to be expected.
 
+use crate::again::Before;
 use crate::config::{Fill, Outside};
 use crate::error::RedactError;
 use crate::film::Film;
@@ -41,13 +42,13 @@ impl Tools {
     }
 }
 
-/// Finds, reads and has judged. `masked` are the places where the device is known to write.
+/// Finds, reads and has judged; and tells how the film looked, for the looks after it. `masked` are the places where the device is known to write.
 pub(crate) fn look(
     film: &Film,
     masked: Vec<FoundBox>,
     tools: &mut Tools,
     judge: &mut Judge<'_>,
-) -> Result<Findings, RedactError> {
+) -> Result<(Findings, Before), RedactError> {
     // A panic on the object before may have left it alert.
     tools.alert(false);
     let views = &mut Views::of(film);
@@ -93,11 +94,12 @@ pub(crate) fn look(
     let mut boxes = film.snapped(redacted);
     boxes.extend(kept);
     boxes.sort_by_key(|found| (found.frame, found.y, found.x));
-    Ok(Findings {
+    let findings = Findings {
         boxes,
         own_identifiers: verdict.own,
         ..Findings::default()
-    })
+    };
+    Ok((findings, Before::of(views)))
 }
 
 /// What cannot be read, for want of memory too, is unread: it is blanked, and no reason to hold the

@@ -28,14 +28,10 @@ struct Range {
 impl Range {
     fn apply(self, values: &[f32], invert: bool) -> Vec<u8> {
         let scale = 255.0 / (self.high - self.low).max(1e-9);
-        values
-            .iter()
-            .map(|&value| {
-                // `as` saturates: below the window is 0, above is 255.
-                let grey = ((f64::from(value) - self.low) * scale + 0.5) as u8;
-                if invert { 255 - grey } else { grey }
-            })
-            .collect()
+        let flip = if invert { 255 } else { 0 };
+        // `as` saturates: below the window is 0, above is 255.
+        let grey = |&value: &f32| ((f64::from(value) - self.low) * scale + 0.5) as u8 ^ flip;
+        values.iter().map(grey).collect()
     }
 }
 
@@ -234,22 +230,25 @@ fn monochrome(film: &Film, frame: usize, all: bool) -> Vec<Vec<u8>> {
         Some(curve) => curve.apply(&values, invert),
         None => chosen.apply(&values, invert),
     };
-    let (mut padded, mut differs) = (meant.clone(), false);
-    for (grey, _) in padded
-        .iter_mut()
-        .zip(&values)
-        .filter(|(_, value)| is_padding(**value))
-    {
-        // Padding is no picture: it is dark whichever way the picture runs.
-        differs |= *grey != 0;
-        *grey = 0;
-    }
-    let mut out = vec![padded];
-    if all {
-        // Padding and bent curves can hide what is written in them.
-        if differs {
-            out.push(meant);
+    let mut out = vec![meant];
+    if padding.is_some() {
+        let (mut padded, mut differs) = (out.clone(), false);
+        for (grey, _) in padded
+            .iter_mut()
+            .flatten()
+            .zip(&values)
+            .filter(|(_, value)| is_padding(**value))
+        {
+            // Padding is no picture: it is dark whichever way the picture runs.
+            differs |= *grey != 0;
+            *grey = 0;
         }
+        // Padding can hide what is written in it.
+        padded.extend(out.pop().filter(|_| all && differs));
+        out = padded;
+    }
+    if all {
+        // So can bent curves.
         if curve.is_some() {
             out.push(robust.apply(&values, invert));
         }

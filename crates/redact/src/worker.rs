@@ -172,13 +172,13 @@ fn answer(
         Vec::new()
     };
     // Every frame, every view: a name on frame 7 is a name.
-    let mut findings = look::look(&film, masked, tools, judge)?;
+    let (mut findings, as_it_was) = look::look(&film, masked, tools, judge)?;
     let mut boxes = findings.boxes.clone();
     boxes.retain(FoundBox::is_redacted);
     blank::blank(&mut film, &boxes, tools.fill);
     // A name may have hidden under the shine of another, or have been cut in two by its box.
     for _ in 0..LOOKS_AFTER {
-        let more = again::beside(&film, &findings.boxes, tools)?;
+        let more = again::beside(&film, &as_it_was, &findings.boxes, tools)?;
         if more.is_empty() {
             break;
         }

@@ -63,7 +63,8 @@ pub(crate) fn stay_and_names_go() {
     assert_eq!(actions, [keep, redact, keep, redact], "{boxes:?}");
     // A line may have been found in more than one box.
     assert!(redacted.findings().own_identifiers >= 2);
-    assert_eq!(redacted.findings().kept(), 2);
+    // The words of a label may have been found one by one.
+    assert!(redacted.findings().kept() >= 2);
     // A marker that stays is there, sample for sample.
     let (before, after) = (phantom.bytes(), pixels(redacted.object()));
     let (x, y, w, h) = phantom.ink[0];
