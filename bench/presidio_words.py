@@ -9,9 +9,11 @@ Needs presidio-image-redactor, Tesseract and pydicom in the Python that runs it.
 
 import json
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from presidio_image_redactor import ImagePreprocessor, TesseractOCR
 from pydicom.pixels import apply_voi_lut
@@ -19,7 +21,7 @@ from pydicom.pixels import apply_voi_lut
 BORDER = 25  # pixels that its DICOM engine lays around a film before it reads
 
 
-def frames(file):
+def frames(file: str) -> list[NDArray[np.uint8]]:
     """8-bit greys of a PNG or DICOM file, as they are shown."""
     if file.endswith(".png"):
         with Image.open(file) as image:
@@ -35,7 +37,9 @@ def frames(file):
     return shown
 
 
-def words(ocr, preprocessor, grey):
+def words(
+    ocr: TesseractOCR, preprocessor: ImagePreprocessor, grey: NDArray[np.uint8]
+) -> Iterator[dict[str, int]]:
     """Boxes of everything read on one frame."""
     framed = ImageOps.expand(Image.fromarray(grey), BORDER, fill=int(np.median(grey)))
     ready, facts = preprocessor.preprocess_image(framed)
@@ -43,11 +47,14 @@ def words(ocr, preprocessor, grey):
     scale = (facts or {}).get("scale_factor", 1)
     for at, text in enumerate(read["text"]):
         if str(text).strip():
-            left, top, width, height = (int(read[key][at] / scale) for key in ("left", "top", "width", "height"))
+            left, top, width, height = (
+                int(read[key][at] / scale) for key in ("left", "top", "width", "height")
+            )
             yield {"x": left - BORDER, "y": top - BORDER, "w": width, "h": height}
 
 
-def main():
+def main() -> None:
+    """Answers every line."""
     ocr, preprocessor = TesseractOCR(), ImagePreprocessor()
     for line in sys.stdin:
         asked = json.loads(line)

@@ -49,7 +49,8 @@ def values(pixels: Grey, how: Storage, seed: int) -> NDArray[np.uint16]:
     """Stored values: a level of the 8 bits becomes any of the values that are shown as it."""
     shown = 255 - pixels if how.inverse else pixels
     step = how.width / 255
-    spread = np.random.default_rng(seed).uniform(-0.45, 0.45, pixels.shape) if step >= 2 else 0.0
+    room = max(0.0, 0.49 - 0.5 / step)  # rounding must not show another level
+    spread = np.random.default_rng(seed).uniform(-room, room, pixels.shape)
     stored = np.round(how.low + (shown + spread) * step)
     return np.clip(stored, how.low, how.low + how.width).astype(np.uint16)
 
