@@ -81,14 +81,16 @@ pub(crate) fn beside(
         if blanked.is_empty() {
             continue;
         }
+        let pixels = area(known, frame);
         let seen = views.frame(frame);
         let is_like = before.is_like(frame, seen, &blanked);
         for view in seen {
             let seen = if is_like {
                 find::near(view, &blanked, presence)?
             } else {
-                presence.look(view)?.sure
+                presence.look_near(view)?.sure
             };
+            let seen = find::believed(seen, pixels, view, &mut tools.detector)?;
             fresh.extend(unexplained(seen, view, frame, known));
         }
     }
@@ -104,8 +106,10 @@ pub(crate) fn is_clean(
     tools.alert(false);
     let mut views = Views::of(film);
     for frame in 0..film.frames {
+        let pixels = area(expected, frame);
         for view in views.frame(frame) {
-            let seen = find::plainly(view, &mut tools.detector, tools.presence.as_mut())?;
+            let (detector, presence) = (&mut tools.detector, tools.presence.as_mut());
+            let seen = find::plainly(view, pixels, detector, presence)?;
             if !unexplained(seen, view, frame, expected).is_empty() {
                 return Ok(false);
             }
@@ -139,6 +143,15 @@ fn unexplained(
             ..FoundBox::default()
         })
         .collect()
+}
+
+/// Pixels of a frame that were blanked; where boxes overlap, more than there are.
+fn area(known: &[FoundBox], frame: usize) -> usize {
+    known
+        .iter()
+        .filter(|one| one.frame as usize == frame && one.is_redacted())
+        .map(|one| one.w as usize * one.h as usize)
+        .sum()
 }
 
 fn component(one: &FoundBox) -> Component {

@@ -26,6 +26,8 @@ const SMALL_SIDE: usize = 736;
 /// Side of the squares in which places are gathered that the second detector looks at, in pixels; it
 /// sees one more on every side.
 const SQUARE: usize = 32;
+/// Part of a frame that text may cover: beyond it the presence net needs a second opinion.
+const CROWDED: usize = 10;
 /// Pixels around what was blanked in which something new is believed.
 const BESIDE: usize = 64;
 /// Lines lower than this are enlarged twofold for it.
@@ -67,13 +69,69 @@ fn look_guided(
     detector: &mut Detector,
     found: &mut Vec<Component>,
 ) -> Result<(), RedactError> {
-    let Seen { sure, doubtful } = presence.look(view)?;
+    let Seen {
+        sure,
+        doubtful,
+        far,
+    } = presence.look(view)?;
+    let sure = believed(sure, 0, view, detector)?;
     let mut places: Vec<Component> = strokes(view);
     places.retain(|stroke| !sure.iter().any(|text| holds(text, stroke)));
     places.extend(&sure);
     places.extend(doubtful);
+    ask(&places, view, 1, view, detector, found)?;
+    if let Some(far) = far {
+        ask(&far.places, &far.picture, far.factor, view, detector, found)?;
+    }
+    found.extend(sure);
+    Ok(())
+}
+
+/// What the presence net is sure of, as far as it is to be believed. `blanked` pixels count with what is
+/// seen.
+pub(crate) fn believed(
+    sure: Vec<Component>,
+    blanked: usize,
+    view: &Grey,
+    detector: &mut Detector,
+) -> Result<Vec<Component>, RedactError> {
+    let is_crowded = is_crowded(&sure, blanked, view);
+    confirmed(sure, is_crowded, view, detector)
+}
+
+/// A net that takes a good part of a frame for text is out of its domain: other organs than it was taught.
+fn is_crowded(sure: &[Component], blanked: usize, view: &Grey) -> bool {
+    let area = |one: &Component| (one.right - one.left) * (one.bottom - one.top);
+    let all = blanked + sure.iter().map(area).sum::<usize>();
+    all * CROWDED > view.width * view.height
+}
+
+/// On a crowded frame the detector of lines decides at each place.
+fn confirmed(
+    places: Vec<Component>,
+    is_crowded: bool,
+    view: &Grey,
+    detector: &mut Detector,
+) -> Result<Vec<Component>, RedactError> {
+    if !is_crowded {
+        return Ok(places);
+    }
+    let mut found = Vec::new();
+    ask(&places, view, 1, view, detector, &mut found)?;
+    Ok(found)
+}
+
+/// The detector of lines looks at places of `picture`, which is `view` made smaller by `factor`.
+fn ask(
+    places: &[Component],
+    picture: &Grey,
+    factor: usize,
+    view: &Grey,
+    detector: &mut Detector,
+    found: &mut Vec<Component>,
+) -> Result<(), RedactError> {
     let (tile, overlap) = (detector.tile(), detector.overlap());
-    for place in gathered(&places, view) {
+    for place in gathered(places, picture) {
         let (width, height) = (place.right - place.left, place.bottom - place.top);
         let (tops, lefts) = (starts(height, tile, overlap), starts(width, tile, overlap));
         for (top, left) in tops
@@ -81,44 +139,41 @@ fn look_guided(
             .flat_map(|top| lefts.iter().map(move |left| (top, left)))
         {
             let (left, top) = (place.left + left, place.top + top);
-            let part = cut(
-                view,
-                left,
-                top,
-                tile.min(place.right - left),
-                tile.min(place.bottom - top),
-            );
-            let factor = if place.thickness < LOW && 2 * part.width.max(part.height) <= tile {
-                2
-            } else {
-                1
-            };
+            let (width, height) = (tile.min(place.right - left), tile.min(place.bottom - top));
+            let part = cut(picture, left, top, width, height);
+            let is_low = place.thickness < LOW && 2 * width.max(height) <= tile;
+            let enlarge = if is_low { 2 } else { 1 };
+            let scale = factor as f32 / enlarge as f32;
             let at = Place {
-                left: left as f32,
-                top: top as f32,
-                across: 1.0 / factor as f32,
-                down: 1.0 / factor as f32,
+                left: (left * factor) as f32,
+                top: (top * factor) as f32,
+                across: scale,
+                down: scale,
             };
-            let part = if factor == 1 {
-                part
+            let part = if is_low {
+                enlarged(&part, enlarge)
             } else {
-                enlarged(&part, factor)
+                part
             };
             look_at(&part, at, view, detector, found)?;
         }
     }
-    found.extend(sure);
     Ok(())
 }
 
-/// What is plainly text, in one view.
+/// What is plainly text in one view, of whose frame so many pixels were blanked.
 pub(crate) fn plainly(
     view: &Grey,
+    blanked: usize,
     detector: &mut Detector,
     presence: Option<&mut Presence>,
 ) -> Result<Vec<Component>, RedactError> {
     if let Some(presence) = presence {
-        return presence.look_for_plain_text(view);
+        let sure = presence.look_near(view)?.sure;
+        let is_crowded = is_crowded(&sure, blanked, view);
+        let mut plain = sure;
+        plain.retain(|place| presence.is_plain(place));
+        return confirmed(plain, is_crowded, view, detector);
     }
     let mut found = Vec::new();
     look(view, detector, &mut found)?;
@@ -141,7 +196,7 @@ pub(crate) fn near(
             ..*place
         })
         .collect();
-    let mut found = presence.look_from_afar(view)?.sure;
+    let mut found = Vec::new();
     for place in gathered(&changed, view) {
         // Whole steps of the net from the film's corner: it says what it said of the whole film.
         let (left, top) = presence.aligned(place.left, place.top);

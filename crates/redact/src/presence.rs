@@ -2,7 +2,6 @@
 //! at every pixel: at native scale, and from afar for letters that fill the first look. It answers per
 //! cell of four by four pixels whether something is written there; it does not read.
 
-use std::ops::Range;
 use std::path::Path;
 
 use cloister_onnx::{Bundle, Kind, Runtime, Session, SessionOptions, TrustedHashes};
@@ -23,8 +22,6 @@ const PIXELS_AT_ONCE: usize = 2 << 20;
 pub(crate) const REACH: usize = 192;
 /// Share that is left of the doubt about a sure component when it is plain.
 const PLAIN: f32 = 0.5;
-/// Looks: native scale, and from afar.
-const LOOKS: u32 = 2;
 /// Sides of what is looked at, at least.
 const SMALLEST_SIDE: usize = 32;
 
@@ -51,8 +48,7 @@ struct Input {
     stride: usize,
     /// Every further look is at a film so many times smaller.
     coarse: usize,
-    /// Boxes that are lower or narrower are left to the look before; in pixels of the film, of the
-    /// second look.
+    /// Places from afar that are lower or narrower are left to the look before; in pixels of the film.
     coarse_from_px: usize,
 }
 
@@ -84,8 +80,22 @@ pub(crate) struct Presence {
 pub(crate) struct Seen {
     /// Text.
     pub(crate) sure: Vec<Component>,
-    /// Perhaps. From afar there are no doubts: letters of that size are clear, and a chest looks like one.
+    /// Perhaps.
     pub(crate) doubtful: Vec<Component>,
+    /// Perhaps large letters, on the film made smaller. A net this small takes organs for letters from afar:
+    /// by itself it is never sure there.
+    pub(crate) far: Option<Far>,
+}
+
+/// A look from afar.
+#[derive(Debug)]
+pub(crate) struct Far {
+    /// The film, made smaller.
+    pub(crate) picture: Grey,
+    /// How many times.
+    pub(crate) factor: usize,
+    /// Places, in pixels of the picture.
+    pub(crate) places: Vec<Component>,
 }
 
 impl Presence {
@@ -137,102 +147,74 @@ impl Presence {
         (left / step * step, top / step * step)
     }
 
-    /// Looks at one view from every distance.
+    /// Looks at one view, near and from afar.
     pub(crate) fn look(&mut self, view: &Grey) -> Result<Seen, RedactError> {
-        self.looks(view, 0..LOOKS)
-    }
-
-    /// What nobody could take for anything but text. The last look asks for more than the first: a film
-    /// whose grey has shifted by a step is no reason to hold it back.
-    pub(crate) fn look_for_plain_text(
-        &mut self,
-        view: &Grey,
-    ) -> Result<Vec<Component>, RedactError> {
-        let mut sure = self.looks(view, 0..LOOKS)?.sure;
-        let plain = 1.0 - (1.0 - self.thresholds.component) * PLAIN;
-        sure.retain(|one| one.score >= plain);
-        Ok(sure)
-    }
-
-    /// Only at native scale.
-    pub(crate) fn look_near(&mut self, view: &Grey) -> Result<Seen, RedactError> {
-        self.looks(view, 0..1)
-    }
-
-    /// Only the looks that make letters smaller.
-    pub(crate) fn look_from_afar(&mut self, view: &Grey) -> Result<Seen, RedactError> {
-        self.looks(view, 1..LOOKS)
-    }
-
-    fn looks(&mut self, view: &Grey, looks: Range<u32>) -> Result<Seen, RedactError> {
-        let mut seen = Seen::default();
-        for look in looks {
-            let factor = self.input.coarse.pow(look);
-            let least = if look == 0 {
-                0
-            } else {
-                self.input.coarse_from_px * self.input.coarse.pow(look - 1)
-            };
-            let small;
-            let looked_at = if factor == 1 {
-                view
-            } else if view.width.min(view.height) < SMALLEST_SIDE * factor {
-                break;
-            } else {
-                small = shrunk(view, factor);
-                &small
-            };
-            let map = self.map(looked_at)?;
-            self.take(&map, looked_at, factor, least, view, &mut seen);
+        let mut seen = self.look_near(view)?;
+        let factor = self.input.coarse;
+        if view.width.min(view.height) >= SMALLEST_SIDE * factor {
+            let picture = shrunk(view, factor);
+            let places = self.places(&picture)?.into_iter();
+            let least = self.input.coarse_from_px / factor;
+            let is_large =
+                |one: &Component| (one.right - one.left).min(one.bottom - one.top) >= least;
+            seen.far = Some(Far {
+                places: places.filter(is_large).collect(),
+                picture,
+                factor,
+            });
         }
         Ok(seen)
     }
 
-    /// Components of a map, in pixels of the view.
-    fn take(
-        &self,
-        map: &Map,
-        looked_at: &Grey,
-        factor: usize,
-        least: usize,
-        view: &Grey,
-        seen: &mut Seen,
-    ) {
-        let scale = if self.is_alert { ALERT } else { 1.0 };
+    /// Only at native scale.
+    pub(crate) fn look_near(&mut self, view: &Grey) -> Result<Seen, RedactError> {
+        let sure = self.thresholds.component * self.scale();
+        let (sure, doubtful) = self
+            .places(view)?
+            .into_iter()
+            .partition(|one| one.score >= sure);
+        Ok(Seen {
+            sure,
+            doubtful,
+            far: None,
+        })
+    }
+
+    /// Whether nobody could take a place for anything but text. The last look asks for more than the first: a
+    /// film whose grey has shifted by a step is no reason to hold it back.
+    pub(crate) fn is_plain(&self, place: &Component) -> bool {
+        place.score >= 1.0 - (1.0 - self.thresholds.component) * PLAIN
+    }
+
+    const fn scale(&self) -> f32 {
+        if self.is_alert { ALERT } else { 1.0 }
+    }
+
+    /// Components of a picture's map, in its pixels.
+    fn places(&mut self, picture: &Grey) -> Result<Vec<Component>, RedactError> {
+        let map = self.map(picture)?;
         let rule = Rule {
-            pixel: self.thresholds.pixel * scale,
-            component: self.thresholds.doubtful * scale,
+            pixel: self.thresholds.pixel * self.scale(),
+            component: self.thresholds.doubtful * self.scale(),
             score: Score::Highest,
             reach: 1,
             smallest: 1,
         };
-        let (columns, rows) = (
-            looked_at.width.div_ceil(self.input.stride),
-            looked_at.height.div_ceil(self.input.stride),
-        );
-        let (cell, grow) = (self.input.stride * factor, self.thresholds.grow_px * factor);
-        for core in components(map, columns, rows, rule) {
-            let found = Component {
-                left: (core.left * cell).saturating_sub(grow),
-                top: (core.top * cell).saturating_sub(grow),
-                right: (core.right * cell + grow).min(view.width),
-                bottom: (core.bottom * cell + grow).min(view.height),
-                thickness: core.thickness * cell,
-                score: core.score,
-            };
-            let (width, height) = (
-                found.right.saturating_sub(found.left),
-                found.bottom.saturating_sub(found.top),
-            );
-            if width == 0 || height == 0 || width.min(height) < least {
-                continue;
-            }
-            if core.score >= self.thresholds.component * scale {
-                seen.sure.push(found);
-            } else if factor == 1 {
-                seen.doubtful.push(found);
-            }
-        }
+        let cell = self.input.stride;
+        let (columns, rows) = (picture.width.div_ceil(cell), picture.height.div_ceil(cell));
+        let grow = self.thresholds.grow_px;
+        let grown = |core: Component| Component {
+            left: (core.left * cell).saturating_sub(grow),
+            top: (core.top * cell).saturating_sub(grow),
+            right: (core.right * cell + grow).min(picture.width),
+            bottom: (core.bottom * cell + grow).min(picture.height),
+            thickness: core.thickness * cell,
+            score: core.score,
+        };
+        let found = components(&map, columns, rows, rule).into_iter().map(grown);
+        Ok(found
+            .filter(|one| one.left < one.right && one.top < one.bottom)
+            .collect())
     }
 
     /// The probability per cell that something is written there, in bands that share rows.

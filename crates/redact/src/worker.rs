@@ -30,8 +30,9 @@ pub(crate) const ARGUMENT: &str = "__worker";
 const MAX_BEGIN_BYTES: u64 = 64 << 10;
 /// Largest answer to what the boxes say.
 const MAX_VERDICT_BYTES: u64 = 16 << 20;
-/// Looks after a blanking: each sees what the one before uncovered.
-const LOOKS_AFTER: usize = 2;
+/// Looks after a blanking, at most: each sees what the one before uncovered, and nearly always that is
+/// nothing. A film on which it never ends is held back by the last look.
+const LOOKS_AFTER: usize = 8;
 /// Files a worker may have open: three pipes, bundle, library and what loading it needs.
 const MAX_FILES: u64 = 32;
 
