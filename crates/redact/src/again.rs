@@ -1,6 +1,8 @@
 //! Looks at a film that was looked at before: beside what was blanked, while the samples are still held
 //! (`beside`), and at every pixel of what will leave (`is_clean`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::components::Component;
 use crate::error::RedactError;
 use crate::film::Film;
@@ -15,23 +17,26 @@ const EXPLAINED: f32 = 0.7;
 const FLAT: u8 = 6;
 /// Share of a place's pixels that may lie farther away.
 const STRAY: usize = 50;
-
 /// Pixels between those by which a view is known again.
 const STRIDE: usize = 997;
 
-/// Some pixels of every view of every frame, before anything is blanked.
-pub(crate) struct Before(Vec<Vec<Vec<u8>>>);
+/// Some pixels of every view of the frames that will be blanked, before they are.
+pub(crate) struct Before(BTreeMap<usize, Vec<Vec<u8>>>);
 
 impl Before {
-    pub(crate) fn of(views: &mut Views<'_>) -> Self {
-        let frames = 0..views.film().frames;
-        Self(frames.map(|frame| samples(views.frame(frame))).collect())
+    pub(crate) fn of(views: &mut Views<'_>, boxes: &[FoundBox]) -> Self {
+        let redacted = boxes.iter().filter(|one| one.is_redacted());
+        let frames: BTreeSet<usize> = redacted.map(|one| one.frame as usize).collect();
+        let seen = frames
+            .into_iter()
+            .map(|frame| (frame, samples(views.frame(frame))));
+        Self(seen.collect())
     }
 
     /// Whether a frame looks as before where nothing was blanked. It does not if its grey follows from all
     /// of its samples, and some of them are gone.
     fn is_like(&self, frame: usize, views: &[Grey], blanked: &[Component]) -> bool {
-        let (now, Some(before)) = (samples(views), self.0.get(frame)) else {
+        let (now, Some(before)) = (samples(views), self.0.get(&frame)) else {
             return false;
         };
         let width = views.first().map_or(1, |view| view.width.max(1));
@@ -206,7 +211,7 @@ mod tests {
             height: 100,
             pixels: (0..10_000).map(|at| (at % 200) as u8 + shift).collect(),
         };
-        let before = Before(vec![samples(&[view(0)])]);
+        let before = Before([(0, samples(&[view(0)]))].into());
         assert!(before.is_like(0, &[view(0)], &[]));
         assert!(!before.is_like(0, &[view(1)], &[]));
         assert!(!before.is_like(0, &[view(0), view(0)], &[]), "another view");

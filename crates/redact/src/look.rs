@@ -99,7 +99,8 @@ pub(crate) fn look(
         own_identifiers: verdict.own,
         ..Findings::default()
     };
-    Ok((findings, Before::of(views)))
+    let before = Before::of(views, &findings.boxes);
+    Ok((findings, before))
 }
 
 /// What cannot be read, for want of memory too, is unread: it is blanked, and no reason to hold the
