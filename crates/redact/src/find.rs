@@ -26,6 +26,8 @@ const SMALL_SIDE: usize = 736;
 /// Side of the squares in which places are gathered that the second detector looks at, in pixels; it
 /// sees one more on every side.
 const SQUARE: usize = 32;
+/// Share of a place seen from afar that is known from the look at native scale: its boxes are closer.
+const SEEN_NEAR: f32 = 0.4;
 /// Part of a frame that text may cover: beyond it the presence net needs a second opinion.
 const CROWDED: usize = 10;
 /// Pixels around what was blanked in which something new is believed.
@@ -80,11 +82,28 @@ fn look_guided(
     places.extend(&sure);
     places.extend(doubtful);
     ask(&places, view, 1, view, detector, found)?;
-    if let Some(far) = far {
+    if let Some(mut far) = far {
+        far.places
+            .retain(|place| share_under(place, far.factor, &sure) < SEEN_NEAR);
         ask(&far.places, &far.picture, far.factor, view, detector, found)?;
     }
     found.extend(sure);
     Ok(())
+}
+
+/// Share of a place, of a picture made smaller by `factor`, that lies under `others`.
+fn share_under(place: &Component, factor: usize, others: &[Component]) -> f32 {
+    let side = |from: usize, to: usize, other_from: usize, other_to: usize| {
+        (to * factor)
+            .min(other_to)
+            .saturating_sub((from * factor).max(other_from))
+    };
+    let shared = |other: &Component| {
+        side(place.left, place.right, other.left, other.right)
+            * side(place.top, place.bottom, other.top, other.bottom)
+    };
+    let area = (place.right - place.left) * (place.bottom - place.top) * factor * factor;
+    others.iter().map(shared).sum::<usize>() as f32 / area.max(1) as f32
 }
 
 /// What the presence net is sure of, as far as it is to be believed. `blanked` pixels count with what is
